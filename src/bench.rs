@@ -1,0 +1,10 @@
+//! Runs a plan and keeps what happened: the runner, the recorder, statistics, verification,
+//! the journal.
+//!
+//! It knows the provider trait and its events, not the implementations, and no screen.
+
+pub mod event;
+pub mod recorder;
+pub mod run;
+pub mod statistics;
+pub mod verify;

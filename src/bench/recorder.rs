@@ -1,0 +1,202 @@
+//! Keeps what happened in a run: a pure fold over its events, without a clock and without I/O.
+//!
+//! It neither judges (that is [`super::verify`]) nor formats; every figure is a number or
+//! absent.
+
+mod pass;
+mod row;
+mod timeline;
+
+use std::time::Instant;
+
+pub use pass::{Pass, PeakMemory};
+pub use row::{RowRecord, RowState};
+pub use timeline::Timeline;
+
+use super::event::{RunEvent, Stamp};
+use crate::config::{LaneSpec, Mode, Plan};
+use crate::provider::{Failure, FailureKind, ProviderInfo};
+
+/// Everything known about a run so far.
+#[derive(Debug, Clone)]
+pub struct Recorder {
+    /// Zero of every time in the record.
+    pub epoch: Instant,
+    /// The lanes, in the order of the plan.
+    pub lanes: Vec<LaneRecord>,
+    /// Index of the lane that runs now.
+    pub running: Option<usize>,
+    /// What is being prepared, in a line for people.
+    pub preparing: Option<String>,
+    /// Notices of the providers, oldest first.
+    pub notices: Vec<String>,
+    /// Nothing follows.
+    pub finished: bool,
+    /// Index of the lane that agreement is measured against.
+    pub reference: usize,
+    rows: usize,
+}
+
+/// One lane and its passes over the list.
+#[derive(Debug, Clone)]
+pub struct LaneRecord {
+    /// As planned.
+    pub spec: LaneSpec,
+    /// What is behind its provider, once it is open.
+    pub info: Option<ProviderInfo>,
+    /// Where it stands.
+    pub state: LaneState,
+    /// One a repeat, in order; the last one may be running.
+    pub passes: Vec<Pass>,
+}
+
+/// Where a lane stands.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum LaneState {
+    /// Not begun.
+    Waiting,
+    /// Its provider is being warmed up.
+    WarmingUp,
+    /// A pass is under way.
+    Running,
+    /// All rows of its last pass ended, some perhaps with a failure.
+    Done,
+    /// It ended early.
+    Failed(Failure),
+    /// The user stopped it.
+    Cancelled,
+}
+
+impl LaneRecord {
+    /// The pass that runs, or the last one.
+    pub fn pass(&self) -> Option<&Pass> {
+        self.passes.last()
+    }
+}
+
+impl Recorder {
+    /// An empty record of this plan over `rows` prompts; times count from `epoch`.
+    pub fn new(plan: &Plan, rows: usize, epoch: Instant) -> Self {
+        let lanes = plan.lanes.iter().cloned().map(|spec| LaneRecord {
+            spec,
+            info: None,
+            state: LaneState::Waiting,
+            passes: Vec::new(),
+        });
+        let reference = plan.lanes.iter().position(|lane| lane.mode == Mode::Sequential);
+        Self {
+            epoch,
+            lanes: lanes.collect(),
+            running: None,
+            preparing: None,
+            notices: Vec::new(),
+            finished: false,
+            reference: reference.unwrap_or(0),
+            rows,
+        }
+    }
+
+    /// How many prompts the list has.
+    pub fn rows(&self) -> usize {
+        self.rows
+    }
+
+    /// Takes one event into the record.
+    pub fn apply(&mut self, stamp: Stamp) {
+        let at = stamp.at.saturating_duration_since(self.epoch);
+        match stamp.event {
+            RunEvent::Preparing(what) => self.preparing = Some(what),
+            RunEvent::ProviderReady { lane, info } => {
+                self.preparing = None;
+                if let Some(lane) = self.lanes.get_mut(lane) {
+                    lane.info = Some(info);
+                }
+            }
+            RunEvent::WarmUp { lane } => self.set_state(lane, LaneState::WarmingUp),
+            RunEvent::LaneStarted { lane, repeat, restored: _ } => {
+                self.preparing = None;
+                self.running = Some(lane);
+                self.set_state(lane, LaneState::Running);
+                let rows = self.rows;
+                if let Some(lane) = self.lanes.get_mut(lane) {
+                    match lane.passes.iter_mut().find(|pass| pass.repeat == repeat) {
+                        Some(resumed) => resumed.go_on(at),
+                        None => {
+                            lane.passes.push(Pass::new(
+                                repeat,
+                                rows,
+                                at,
+                                lane.spec.mode.batch_size(),
+                            ));
+                        }
+                    }
+                }
+            }
+            RunEvent::Provider(crate::provider::Event::Notice(text)) => self.notices.push(text),
+            RunEvent::Provider(event) => {
+                let Some(running) = self.running else { return };
+                let ended =
+                    self.lanes[running].passes.last_mut().and_then(|pass| pass.apply(at, event));
+                if let Some(row) = ended {
+                    self.compare(running, row);
+                }
+            }
+            RunEvent::Probe(sample) => {
+                if let Some(pass) = self.running_pass() {
+                    pass.probe(at, sample);
+                }
+            }
+            RunEvent::BatchSize(size) => {
+                if let Some(pass) = self.running_pass() {
+                    pass.set_batch_size(at, size);
+                }
+            }
+            RunEvent::LaneFinished { failure } => {
+                if let Some(pass) = self.running_pass() {
+                    pass.finish(at, failure.clone());
+                }
+                if let Some(lane) = self.running.take() {
+                    self.set_state(
+                        lane,
+                        match failure {
+                            None => LaneState::Done,
+                            Some(failure) if failure.kind == FailureKind::Cancelled => {
+                                LaneState::Cancelled
+                            }
+                            Some(failure) => LaneState::Failed(failure),
+                        },
+                    );
+                }
+            }
+            RunEvent::RunFinished => {
+                self.preparing = None;
+                self.finished = true;
+            }
+        }
+    }
+
+    fn running_pass(&mut self) -> Option<&mut Pass> {
+        self.lanes[self.running?].passes.last_mut()
+    }
+
+    fn set_state(&mut self, lane: usize, state: LaneState) {
+        if let Some(lane) = self.lanes.get_mut(lane) {
+            lane.state = state;
+        }
+    }
+
+    /// Notes whether a row that just ended equals its reference.
+    fn compare(&mut self, lane: usize, row: usize) {
+        if lane == self.reference {
+            return;
+        }
+        let reference = self.lanes[self.reference].pass().and_then(|pass| pass.rows.get(row));
+        let Some(reference) = reference.filter(|row| row.state == RowState::Done) else { return };
+        let text = reference.text.clone();
+        if let Some(row) =
+            self.lanes[lane].passes.last_mut().and_then(|pass| pass.rows.get_mut(row))
+        {
+            row.same_as_reference = (row.state == RowState::Done).then_some(row.text == text);
+        }
+    }
+}

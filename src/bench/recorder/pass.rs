@@ -1,0 +1,243 @@
+//! One pass of a lane over the prompt list.
+
+use std::time::Duration;
+
+use super::{RowRecord, RowState, Timeline};
+use crate::probe::Sample;
+use crate::provider::{EngineMemory, Event, Failure};
+
+/// What is known about one pass. Times count from its start, except [`Pass::started`].
+#[derive(Debug, Clone)]
+pub struct Pass {
+    /// Which repeat of the lane, from 0.
+    pub repeat: usize,
+    /// When it began, from the epoch of the run.
+    pub started: Duration,
+    /// When it ended.
+    pub finished: Option<Duration>,
+    /// One a prompt, in the order of the list.
+    pub rows: Vec<RowRecord>,
+    /// Rows that ended well.
+    pub done: usize,
+    /// Rows that ended with a failure.
+    pub failed: usize,
+    /// Tokens seen so far over all rows.
+    pub output_tokens: usize,
+    /// Forward passes that advanced at least one row.
+    pub steps: usize,
+    /// Tokens those passes made.
+    pub step_rows: usize,
+    /// Output tokens over time.
+    pub throughput: Timeline,
+    /// Total memory over time, bytes: the engine's where it is known, else the process's.
+    pub memory: Vec<(Duration, u64)>,
+    /// The engine's memory now.
+    pub engine: Option<EngineMemory>,
+    /// The last reading of the probe.
+    pub probe: Sample,
+    /// The highest readings.
+    pub peak: PeakMemory,
+    /// The batch size from each moment on.
+    pub batch_sizes: Vec<(Duration, usize)>,
+    /// Why it ended early.
+    pub failure: Option<Failure>,
+    /// Events that no correct provider sends, in words.
+    pub violations: Vec<String>,
+    /// What is subtracted from event times; see [`Pass::go_on`].
+    zero: Duration,
+}
+
+/// Highest memory seen in a pass, bytes; absent where it could not be read.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct PeakMemory {
+    /// Resident memory of this process.
+    pub process: Option<u64>,
+    /// Weights and KV cache of the engine.
+    pub engine: Option<u64>,
+    /// Used by this process on all GPUs, else used on them by anyone.
+    pub gpu: Option<u64>,
+    /// Where the figures come from.
+    pub sources: Vec<String>,
+}
+
+/// Most points of memory kept; beyond it every second one goes.
+const MOST_MEMORY_POINTS: usize = 2048;
+
+impl Pass {
+    pub(super) fn new(repeat: usize, rows: usize, at: Duration, batch_size: Option<usize>) -> Self {
+        Self {
+            repeat,
+            started: at,
+            finished: None,
+            rows: vec![RowRecord::default(); rows],
+            done: 0,
+            failed: 0,
+            output_tokens: 0,
+            steps: 0,
+            step_rows: 0,
+            throughput: Timeline::default(),
+            memory: Vec::new(),
+            engine: None,
+            probe: Sample::default(),
+            peak: PeakMemory::default(),
+            batch_sizes: batch_size.map(|size| (Duration::ZERO, size)).into_iter().collect(),
+            failure: None,
+            violations: Vec::new(),
+            zero: at,
+        }
+    }
+
+    /// Goes on with a pass of an earlier session: its clock continues where the last event of
+    /// that session left it, so that the time between the sessions does not count.
+    pub(super) fn go_on(&mut self, at: Duration) {
+        let spent = self.finished.take().or_else(|| self.last_event()).unwrap_or_default();
+        self.zero = at.saturating_sub(spent);
+        self.failure = None;
+        for row in self.rows.iter_mut().filter(|row| !row.ended()) {
+            *row = RowRecord::default();
+        }
+    }
+
+    /// Time of the pass from its start until it ended, or until `now` (from the run's epoch).
+    pub fn wall(&self, now: Duration) -> Duration {
+        self.finished.unwrap_or_else(|| now.saturating_sub(self.zero))
+    }
+
+    /// First submit to last finish; absent before a row has ended.
+    pub fn span(&self) -> Option<Duration> {
+        let first = self.rows.iter().filter_map(|row| row.submitted).min()?;
+        let last = self.rows.iter().filter_map(|row| row.finished).max()?;
+        last.checked_sub(first)
+    }
+
+    /// The batch size now, where rows of a call are batched.
+    pub fn batch_size(&self) -> Option<usize> {
+        self.batch_sizes.last().map(|(_, size)| *size)
+    }
+
+    /// Mean rows per forward pass.
+    pub fn mean_rows_per_step(&self) -> Option<f64> {
+        (self.steps > 0).then(|| self.step_rows as f64 / self.steps as f64)
+    }
+
+    fn last_event(&self) -> Option<Duration> {
+        self.rows.iter().filter_map(|row| row.finished.max(row.last_token)).max()
+    }
+
+    /// Takes a provider's event; gives the row that ended by it.
+    pub(super) fn apply(&mut self, at: Duration, event: Event) -> Option<usize> {
+        let at = at.saturating_sub(self.zero);
+        match event {
+            Event::Submitted { row } => {
+                let record = self.open_row(row, "submitted")?;
+                record.state = RowState::Running;
+                record.submitted.get_or_insert(at);
+                None
+            }
+            Event::Tokens { row, count, ids, text } => {
+                let record = self.open_row(row, "given tokens")?;
+                record.counted += count;
+                record.ids.extend(ids);
+                record.last_token = Some(at);
+                if !text.is_empty() {
+                    record.first_token.get_or_insert(at);
+                }
+                record.text.push_str(&text);
+                self.output_tokens += count;
+                self.throughput.add(at, count as f64);
+                None
+            }
+            Event::Finished { row, usage, reason } => {
+                let record = self.open_row(row, "finished")?;
+                record.state = RowState::Done;
+                record.finished = Some(at);
+                record.usage = usage;
+                record.reason = Some(reason);
+                self.done += 1;
+                Some(row)
+            }
+            Event::Failed { row, failure } => {
+                let record = self.open_row(row, "failed")?;
+                record.state = RowState::Failed;
+                record.finished = Some(at);
+                record.failure = Some(failure);
+                self.failed += 1;
+                Some(row)
+            }
+            Event::Step { rows, prefill_tokens: _ } => {
+                if rows > 0 {
+                    self.steps += 1;
+                    self.step_rows += rows;
+                }
+                None
+            }
+            Event::Memory(memory) => {
+                self.engine = Some(memory);
+                raise(&mut self.peak.engine, Some(memory.weights + memory.kv));
+                None
+            }
+            Event::Notice(_) => None,
+        }
+    }
+
+    /// The record of a row that may still change; a row that cannot is a violation.
+    fn open_row(&mut self, row: usize, what: &str) -> Option<&mut RowRecord> {
+        let total = self.rows.len();
+        match self.rows.get_mut(row) {
+            Some(record) if !record.ended() => Some(record),
+            Some(_) => {
+                self.violations.push(format!("row {} was {what} after it had ended", row + 1));
+                None
+            }
+            None => {
+                let place = row.saturating_add(1);
+                self.violations.push(format!("row {place} of {total} was {what}: no such row"));
+                None
+            }
+        }
+    }
+
+    pub(super) fn probe(&mut self, at: Duration, sample: Sample) {
+        let at = at.saturating_sub(self.zero);
+        let gpu = |read: fn(&crate::probe::GpuSample) -> Option<u64>| {
+            sample.gpus.iter().map(read).sum::<Option<u64>>().filter(|_| !sample.gpus.is_empty())
+        };
+        let gpu = gpu(|gpu| gpu.this_process).or(gpu(|gpu| gpu.used));
+        let process = sample.process.as_ref().map(|reading| reading.bytes);
+        raise(&mut self.peak.process, process);
+        raise(&mut self.peak.gpu, gpu);
+        let sources = sample.process.iter().map(|reading| &reading.source);
+        for source in sources.chain(sample.gpus.iter().map(|gpu| &gpu.source)) {
+            if !self.peak.sources.contains(source) {
+                self.peak.sources.push(source.clone());
+            }
+        }
+        if let Some(bytes) = gpu.or(process) {
+            self.memory.push((at, bytes));
+        }
+        if self.memory.len() > MOST_MEMORY_POINTS {
+            let mut keep = false;
+            self.memory.retain(|_| {
+                keep = !keep;
+                keep
+            });
+        }
+        self.probe = sample;
+    }
+
+    pub(super) fn set_batch_size(&mut self, at: Duration, size: usize) {
+        self.batch_sizes.push((at.saturating_sub(self.zero), size));
+    }
+
+    pub(super) fn finish(&mut self, at: Duration, failure: Option<Failure>) {
+        self.finished = Some(at.saturating_sub(self.zero));
+        self.failure = failure;
+        for row in self.rows.iter_mut().filter(|row| !row.ended()) {
+            row.state = RowState::NotRun;
+        }
+    }
+}
+
+fn raise(peak: &mut Option<u64>, now: Option<u64>) {
+    *peak = (*peak).max(now);
+}

@@ -1,0 +1,1 @@
+//! Two separate claims about a pass: integrity and agreement.

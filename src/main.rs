@@ -1,0 +1,3 @@
+//! The workbench and its commands: parses, calls one function, exits.
+
+fn main() {}

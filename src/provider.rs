@@ -1,0 +1,60 @@
+//! The backend layer: one trait, one stream of stamped events and one set of typed failures
+//! for every provider.
+//!
+//! A provider turns requests into events. It does not know how a list is split into calls,
+//! what is measured, or who is looking.
+
+pub mod event;
+pub mod failure;
+pub mod info;
+pub mod registry;
+pub mod request;
+pub mod spec;
+
+use async_trait::async_trait;
+use tokio_util::sync::CancellationToken;
+
+pub use event::{EngineMemory, Event, FinishReason, Sink, Stamped, Usage};
+pub use failure::{Failure, FailureKind};
+pub use info::{Batching, ProviderInfo, Support, TokenCounts};
+pub use registry::{OpenProvider, Registry};
+pub use request::{BatchSize, Request};
+pub use spec::ProviderSpec;
+
+/// Something that generates text for prompts.
+///
+/// Contract of both calls: every row that is started ends with exactly one
+/// [`Event::Finished`] or [`Event::Failed`] in the sink. A failed row is not a failed call;
+/// the call itself fails only for a reason that concerns all of its rows. Rows that have not
+/// ended when the call returns were not run, whatever the call returned. A cancelled call
+/// returns soon, with [`FailureKind::Cancelled`].
+#[async_trait]
+pub trait Provider: Send + Sync {
+    /// What is behind this provider; constant over its life.
+    fn info(&self) -> &ProviderInfo;
+
+    /// Runs one row.
+    ///
+    /// # Errors
+    /// A failure of the call as a whole.
+    async fn generate(
+        &self,
+        request: Request,
+        sink: Sink,
+        cancel: CancellationToken,
+    ) -> Result<(), Failure>;
+
+    /// Runs many rows, `batch_size` of them at a time. The size is live: it is read again at
+    /// every refill.
+    ///
+    /// # Errors
+    /// [`FailureKind::Unsupported`] where batching is not possible, with the reason and what
+    /// to use instead; never a silent fallback.
+    async fn batch_generate(
+        &self,
+        requests: Vec<Request>,
+        batch_size: BatchSize,
+        sink: Sink,
+        cancel: CancellationToken,
+    ) -> Result<(), Failure>;
+}
