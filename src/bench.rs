@@ -4,7 +4,10 @@
 //! It knows the provider trait and its events, not the implementations, and no screen.
 
 pub mod event;
+pub mod journal;
 pub mod recorder;
 pub mod run;
 pub mod statistics;
 pub mod verify;
+
+pub use run::{Controls, Job, RunHandle, start};

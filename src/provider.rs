@@ -23,11 +23,11 @@ pub use spec::ProviderSpec;
 
 /// Something that generates text for prompts.
 ///
-/// Contract of both calls: every row that is started ends with exactly one
-/// [`Event::Finished`] or [`Event::Failed`] in the sink. A failed row is not a failed call;
-/// the call itself fails only for a reason that concerns all of its rows. Rows that have not
-/// ended when the call returns were not run, whatever the call returned. A cancelled call
-/// returns soon, with [`FailureKind::Cancelled`].
+/// Contract of both calls: a row that runs to its end gives exactly one [`Event::Finished`] or
+/// [`Event::Failed`], and all events are in the sink before the call returns. A failed row is
+/// not a failed call; the call itself fails only for a reason that concerns all of its rows.
+/// Rows that have not ended when the call returns were interrupted or not begun, whatever it
+/// returned. A cancelled call returns soon, with [`FailureKind::Cancelled`].
 #[async_trait]
 pub trait Provider: Send + Sync {
     /// What is behind this provider; constant over its life.

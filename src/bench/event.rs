@@ -26,8 +26,6 @@ pub enum RunEvent {
         lane: usize,
         /// From 0.
         repeat: usize,
-        /// Rows already finished by an earlier session that this one resumes.
-        restored: usize,
     },
     /// Something happened in the running lane.
     Provider(Event),

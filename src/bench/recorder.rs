@@ -67,6 +67,17 @@ pub enum LaneState {
     Cancelled,
 }
 
+impl LaneState {
+    /// Where a lane stands after a pass that ended so.
+    pub fn after(failure: Option<Failure>) -> Self {
+        match failure {
+            None => LaneState::Done,
+            Some(failure) if failure.kind == FailureKind::Cancelled => LaneState::Cancelled,
+            Some(failure) => LaneState::Failed(failure),
+        }
+    }
+}
+
 impl LaneRecord {
     /// The pass that runs, or the last one.
     pub fn pass(&self) -> Option<&Pass> {
@@ -113,7 +124,7 @@ impl Recorder {
                 }
             }
             RunEvent::WarmUp { lane } => self.set_state(lane, LaneState::WarmingUp),
-            RunEvent::LaneStarted { lane, repeat, restored: _ } => {
+            RunEvent::LaneStarted { lane, repeat } => {
                 self.preparing = None;
                 self.running = Some(lane);
                 self.set_state(lane, LaneState::Running);
@@ -156,16 +167,7 @@ impl Recorder {
                     pass.finish(at, failure.clone());
                 }
                 if let Some(lane) = self.running.take() {
-                    self.set_state(
-                        lane,
-                        match failure {
-                            None => LaneState::Done,
-                            Some(failure) if failure.kind == FailureKind::Cancelled => {
-                                LaneState::Cancelled
-                            }
-                            Some(failure) => LaneState::Failed(failure),
-                        },
-                    );
+                    self.set_state(lane, LaneState::after(failure));
                 }
             }
             RunEvent::RunFinished => {
@@ -185,8 +187,16 @@ impl Recorder {
         }
     }
 
+    /// Lets failed rows run again in passes that have not come to their end, and counts anew;
+    /// for records that were read from a journal.
+    pub(super) fn reopen_failed(&mut self) {
+        for pass in self.lanes.iter_mut().flat_map(|lane| &mut lane.passes) {
+            pass.reopen_failed();
+        }
+    }
+
     /// Notes whether a row that just ended equals its reference.
-    fn compare(&mut self, lane: usize, row: usize) {
+    pub(super) fn compare(&mut self, lane: usize, row: usize) {
         if lane == self.reference {
             return;
         }

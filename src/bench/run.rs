@@ -1,21 +1,48 @@
-//! A run as seen from outside: start it, drain its events, change its batch size, stop it.
+//! A run: start it, drain its events, change its batch size, stop it.
+//!
+//! The runner splits the list into calls and keeps some of them going; there is no executor
+//! per mode. Producers never wait for whoever drains the events.
 
-use std::path::PathBuf;
+mod lane;
+mod runner;
 
-use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Instant;
+
+use tokio::sync::mpsc::{self, UnboundedReceiver};
 use tokio_util::sync::CancellationToken;
 
-use super::event::{RunEvent, Stamp};
-use crate::provider::{BatchSize, Stamped};
+use super::event::Stamp;
+use super::journal::{Journal, Restored};
+use super::recorder::Recorder;
+use crate::config::Plan;
+use crate::prompts::PromptList;
+use crate::provider::{BatchSize, OpenProvider};
+
+/// What to run.
+#[derive(Debug, Clone)]
+pub struct Job {
+    /// The plan, validated.
+    pub plan: Plan,
+    /// The list.
+    pub prompts: Arc<PromptList>,
+}
 
 /// A run that was started. Dropping it does not stop the run; [`Controls::stop`] does.
 #[derive(Debug)]
 pub struct RunHandle {
-    /// Name of the run: its start time, also the name of its folder.
+    /// Name of the run, also the name of its folder.
     pub id: String,
+    /// When it was started, also by an earlier session.
+    pub started_at: jiff::Timestamp,
     /// The run's folder, where its journal grows.
     pub folder: PathBuf,
-    /// Everything that happens; the channel closes after [`RunEvent::RunFinished`].
+    /// Where the record begins: empty, or what an earlier session finished. Apply the events
+    /// to it.
+    pub recorder: Recorder,
+    /// Everything that happens; the channel closes after
+    /// [`RunFinished`](super::event::RunEvent::RunFinished).
     pub events: UnboundedReceiver<Stamp>,
     /// How to steer it.
     pub controls: Controls,
@@ -26,7 +53,6 @@ pub struct RunHandle {
 pub struct Controls {
     cancel: CancellationToken,
     batch_size: BatchSize,
-    events: UnboundedSender<Stamp>,
 }
 
 impl Controls {
@@ -35,11 +61,50 @@ impl Controls {
         self.cancel.cancel();
     }
 
-    /// Changes the batch size of the running lane; it is followed at the next refill. Only
-    /// for lanes that have a batch size.
+    /// Changes the batch size of the running lane; it is followed at the next refill. Lanes
+    /// without a batch size are not touched, and each lane begins with its own.
     pub fn set_batch_size(&self, size: usize) {
         self.batch_size.set(size);
-        let event = RunEvent::BatchSize(self.batch_size.get());
-        let _ = self.events.send(Stamped { at: std::time::Instant::now(), event });
     }
 }
+
+/// Starts a run in the background of the current tokio runtime. Its folder is made under
+/// `runs`.
+///
+/// # Errors
+/// When the journal cannot be created.
+pub fn start(job: Job, providers: Arc<dyn OpenProvider>, runs: &Path) -> anyhow::Result<RunHandle> {
+    let journal = Journal::create(runs, &job)?;
+    let recorder = Recorder::new(&job.plan, job.prompts.prompts.len(), Instant::now());
+    Ok(spawn(job, journal, recorder, providers))
+}
+
+/// Goes on with a run that an earlier session did not finish.
+pub fn resume(restored: Restored, providers: Arc<dyn OpenProvider>) -> RunHandle {
+    let Restored { job, journal, recorder } = restored;
+    spawn(job, journal, recorder, providers)
+}
+
+fn spawn(
+    job: Job,
+    journal: Journal,
+    recorder: Recorder,
+    providers: Arc<dyn OpenProvider>,
+) -> RunHandle {
+    let (sender, events) = mpsc::unbounded_channel();
+    let controls = Controls { cancel: CancellationToken::new(), batch_size: BatchSize::new(1) };
+    let handle = RunHandle {
+        id: journal.id().to_owned(),
+        started_at: journal.started_at(),
+        folder: journal.folder().to_owned(),
+        recorder: recorder.clone(),
+        events,
+        controls: controls.clone(),
+    };
+    let runner = runner::Runner::new(job, journal, recorder, providers, controls, sender);
+    tokio::spawn(runner.run());
+    handle
+}
+
+#[cfg(test)]
+mod tests;

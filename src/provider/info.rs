@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 /// Constant facts about a provider.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ProviderInfo {
     /// `local`, `openai`, …
     pub provider: String,
@@ -30,7 +30,8 @@ pub struct ProviderInfo {
 }
 
 /// What `batch_generate` means for a provider.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Batching {
     /// Rows share one forward pass; a finished row's slot is refilled at once.
     Native,
@@ -60,7 +61,8 @@ impl Batching {
 }
 
 /// Whether something can be done.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Support {
     /// It can.
     Yes,

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use tokio_util::sync::CancellationToken;
 
 use super::{Failure, FailureKind, Provider, ProviderSpec};
 
@@ -18,6 +19,7 @@ pub trait OpenProvider: Send + Sync {
         &self,
         spec: &ProviderSpec,
         progress: &(dyn Fn(String) + Send + Sync),
+        cancel: CancellationToken,
     ) -> Result<Arc<dyn Provider>, Failure>;
 }
 
@@ -31,6 +33,7 @@ impl OpenProvider for Registry {
         &self,
         spec: &ProviderSpec,
         _progress: &(dyn Fn(String) + Send + Sync),
+        _cancel: CancellationToken,
     ) -> Result<Arc<dyn Provider>, Failure> {
         let message = format!("there is no provider \"{}\"; providers: local", spec.provider);
         Err(Failure::new(FailureKind::Unsupported, message))

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use super::{RowRecord, RowState, Timeline};
 use crate::probe::Sample;
 use crate::provider::{EngineMemory, Event, Failure};
@@ -48,7 +50,7 @@ pub struct Pass {
 }
 
 /// Highest memory seen in a pass, bytes; absent where it could not be read.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PeakMemory {
     /// Resident memory of this process.
     pub process: Option<u64>,
@@ -64,7 +66,12 @@ pub struct PeakMemory {
 const MOST_MEMORY_POINTS: usize = 2048;
 
 impl Pass {
-    pub(super) fn new(repeat: usize, rows: usize, at: Duration, batch_size: Option<usize>) -> Self {
+    pub(in crate::bench) fn new(
+        repeat: usize,
+        rows: usize,
+        at: Duration,
+        batch_size: Option<usize>,
+    ) -> Self {
         Self {
             repeat,
             started: at,
@@ -96,6 +103,20 @@ impl Pass {
         for row in self.rows.iter_mut().filter(|row| !row.ended()) {
             *row = RowRecord::default();
         }
+    }
+
+    /// Lets failed rows run again unless the pass came to its end, and counts anew.
+    pub(super) fn reopen_failed(&mut self) {
+        let complete = self.finished.is_some() && self.failure.is_none();
+        if !complete {
+            for row in self.rows.iter_mut().filter(|row| row.state == RowState::Failed) {
+                *row = RowRecord::default();
+            }
+        }
+        let count = |state| self.rows.iter().filter(|row| row.state == state).count();
+        self.done = count(RowState::Done);
+        self.failed = count(RowState::Failed);
+        self.output_tokens = self.rows.iter().map(RowRecord::output_tokens).sum();
     }
 
     /// Time of the pass from its start until it ended, or until `now` (from the run's epoch).
@@ -226,7 +247,9 @@ impl Pass {
     }
 
     pub(super) fn set_batch_size(&mut self, at: Duration, size: usize) {
-        self.batch_sizes.push((at.saturating_sub(self.zero), size));
+        if self.batch_size().is_some_and(|now| now != size) {
+            self.batch_sizes.push((at.saturating_sub(self.zero), size));
+        }
     }
 
     pub(super) fn finish(&mut self, at: Duration, failure: Option<Failure>) {

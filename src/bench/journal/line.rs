@@ -1,0 +1,168 @@
+//! The lines of a journal.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use crate::bench::recorder::{Pass, PeakMemory, RowRecord, RowState};
+use crate::bench::run::Job;
+use crate::config::Plan;
+use crate::prompts::{Prompt, PromptList};
+use crate::provider::{Failure, FinishReason, ProviderInfo, Usage};
+
+/// The format's name and version.
+pub(super) const FORMAT: &str = "batchgen-journal/1";
+
+/// One line.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum Line {
+    /// The first line.
+    Run(Box<Header>),
+    /// A pass began.
+    LaneStarted { lane: usize, repeat: usize },
+    /// A row ended.
+    Row(Box<JournalRow>),
+    /// A pass ended.
+    LaneFinished(Box<PassEnd>),
+    /// The run ended.
+    RunFinished,
+}
+
+/// What the run is.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct Header {
+    pub format: String,
+    pub id: String,
+    pub version: String,
+    pub started_at: Timestamp,
+    pub plan: Plan,
+    pub list: String,
+    pub prompts: Vec<Prompt>,
+}
+
+impl Header {
+    pub fn new(id: String, started_at: Timestamp, job: &Job) -> Self {
+        Self {
+            format: FORMAT.into(),
+            id,
+            version: env!("CARGO_PKG_VERSION").into(),
+            started_at,
+            plan: job.plan.clone(),
+            list: job.prompts.name.clone(),
+            prompts: job.prompts.prompts.iter().map(|prompt| Prompt::clone(prompt)).collect(),
+        }
+    }
+
+    pub fn job(self) -> Job {
+        let prompts = self.prompts.into_iter().map(std::sync::Arc::new).collect();
+        Job { plan: self.plan, prompts: PromptList { name: self.list, prompts }.into() }
+    }
+}
+
+/// A row that ended; times in seconds from the start of its pass.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct JournalRow {
+    pub lane: usize,
+    pub repeat: usize,
+    pub row: usize,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    submitted_s: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    first_token_s: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    last_token_s: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    finished_s: Option<f64>,
+    text: String,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    ids: Vec<u32>,
+    counted: usize,
+    #[serde(flatten)]
+    usage: Usage,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<FinishReason>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    failure: Option<Failure>,
+}
+
+impl JournalRow {
+    pub fn new(lane: usize, repeat: usize, row: usize, record: &RowRecord) -> Self {
+        let seconds = |time: Option<Duration>| time.map(|time| time.as_secs_f64());
+        Self {
+            lane,
+            repeat,
+            row,
+            submitted_s: seconds(record.submitted),
+            first_token_s: seconds(record.first_token),
+            last_token_s: seconds(record.last_token),
+            finished_s: seconds(record.finished),
+            text: record.text.clone(),
+            ids: record.ids.clone(),
+            counted: record.counted,
+            usage: record.usage,
+            reason: record.reason.clone(),
+            failure: record.failure.clone(),
+        }
+    }
+
+    /// The record of the row, or `None` if its times make no sense.
+    pub fn record(self) -> Option<RowRecord> {
+        let time = |seconds: Option<f64>| match seconds {
+            None => Some(None),
+            Some(seconds) => Duration::try_from_secs_f64(seconds).ok().map(Some),
+        };
+        Some(RowRecord {
+            state: if self.failure.is_some() { RowState::Failed } else { RowState::Done },
+            submitted: time(self.submitted_s)?,
+            first_token: time(self.first_token_s)?,
+            last_token: time(self.last_token_s)?,
+            finished: time(self.finished_s)?,
+            text: self.text,
+            ids: self.ids,
+            counted: self.counted,
+            usage: self.usage,
+            reason: self.reason,
+            failure: self.failure,
+            same_as_reference: None,
+        })
+    }
+}
+
+/// What a pass has beyond its rows.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct PassEnd {
+    pub lane: usize,
+    pub repeat: usize,
+    pub wall_s: f64,
+    pub steps: usize,
+    pub step_rows: usize,
+    pub peak: PeakMemory,
+    /// (seconds, batch size) from each moment on.
+    pub batch_sizes: Vec<(f64, usize)>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub info: Option<ProviderInfo>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub failure: Option<Failure>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub violations: Vec<String>,
+}
+
+impl PassEnd {
+    pub fn new(lane: usize, pass: &Pass, info: Option<&ProviderInfo>) -> Self {
+        let sizes = pass.batch_sizes.iter().map(|(at, size)| (at.as_secs_f64(), *size));
+        Self {
+            lane,
+            repeat: pass.repeat,
+            wall_s: pass.finished.unwrap_or_default().as_secs_f64(),
+            steps: pass.steps,
+            step_rows: pass.step_rows,
+            peak: pass.peak.clone(),
+            batch_sizes: sizes.collect(),
+            info: info.cloned(),
+            failure: pass.failure.clone(),
+            violations: pass.violations.clone(),
+        }
+    }
+}

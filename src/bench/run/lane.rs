@@ -1,0 +1,177 @@
+//! One pass of one lane: splits its rows into calls and keeps `in_flight` of them going.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::future::BoxFuture;
+use futures_util::stream::{FuturesUnordered, StreamExt};
+use tokio::sync::mpsc;
+use tokio::time::MissedTickBehavior;
+use tokio_util::sync::CancellationToken;
+
+use super::runner::{Log, is_batched};
+use crate::bench::event::RunEvent;
+use crate::config::{Mode, OnError};
+use crate::provider::{
+    BatchSize, Batching, Event, Failure, FailureKind, Provider, ProviderInfo, Request, Sink,
+    Stamped, Support,
+};
+
+/// How often memory is read.
+const PROBE_EVERY: Duration = Duration::from_millis(200);
+
+/// A lane that is about to run.
+pub(super) struct Lane {
+    pub provider: Arc<dyn Provider>,
+    pub mode: Mode,
+    pub on_error: OnError,
+    pub batch_size: BatchSize,
+    pub cancel: CancellationToken,
+}
+
+/// A call that ended: the rows it had, and how.
+type CallEnd = (Vec<usize>, Result<(), Failure>);
+
+/// What is known about the lane's end.
+#[derive(Default)]
+struct Outcome {
+    failure: Option<Failure>,
+    ended: HashSet<usize>,
+}
+
+/// Refuses a mode that the provider cannot do: never a silent fallback.
+pub(super) fn check_support(mode: Mode, info: &ProviderInfo) -> Result<(), Failure> {
+    let refused = |reason: &str, instead: &str| {
+        let message = format!("{} cannot run {}: {reason}; {instead}", info.provider, mode.word());
+        Err(Failure::new(FailureKind::Unsupported, message))
+    };
+    match (mode, &info.batching, &info.offline) {
+        (Mode::Offline, _, Support::No { reason, instead }) => refused(reason, instead),
+        (mode, Batching::Unsupported { reason, instead }, _) if is_batched(mode) => {
+            refused(reason, instead)
+        }
+        _ => Ok(()),
+    }
+}
+
+impl Lane {
+    /// Runs the requests; gives the reason when it ended early.
+    pub async fn run(self, requests: Vec<Request>, log: &mut Log) -> Option<Failure> {
+        let (sender, mut events) = mpsc::unbounded_channel();
+        let sink = Sink::new(sender);
+        let mut waiting = split(requests, self.mode).into_iter();
+        let mut calls: FuturesUnordered<BoxFuture<'static, CallEnd>> = FuturesUnordered::new();
+        let mut outcome = Outcome::default();
+        let mut sizes = self.batch_size.subscribe();
+        let mut probe = tokio::time::interval(PROBE_EVERY);
+        probe.set_missed_tick_behavior(MissedTickBehavior::Skip);
+        loop {
+            while calls.len() < self.mode.in_flight() && !self.cancel.is_cancelled() {
+                let Some(rows) = waiting.next() else { break };
+                calls.push(self.call(rows, sink.clone()));
+            }
+            tokio::select! {
+                biased;
+                Some(stamp) = events.recv() => self.take(stamp, &mut outcome, log),
+                Some(end) = calls.next() => {
+                    while let Ok(stamp) = events.try_recv() {
+                        self.take(stamp, &mut outcome, log);
+                    }
+                    self.end_call(end, &mut outcome, log);
+                }
+                Ok(()) = sizes.changed() => {
+                    let size = *sizes.borrow_and_update();
+                    if is_batched(self.mode) {
+                        log.now(RunEvent::BatchSize(size));
+                    }
+                }
+                _ = probe.tick() => {
+                    let sample = log.probe.sample();
+                    log.now(RunEvent::Probe(sample));
+                }
+                // `calls.next()` is always ready when there are none: the lane is over
+                else => break,
+            }
+            if calls.is_empty() && (waiting.len() == 0 || self.cancel.is_cancelled()) {
+                break;
+            }
+        }
+        if outcome.failure.is_none() && self.cancel.is_cancelled() {
+            return Some(Failure::cancelled());
+        }
+        outcome.failure
+    }
+
+    fn call(&self, mut requests: Vec<Request>, sink: Sink) -> BoxFuture<'static, CallEnd> {
+        let provider = self.provider.clone();
+        let cancel = self.cancel.clone();
+        let size = self.batch_size.clone();
+        let batched = is_batched(self.mode);
+        Box::pin(async move {
+            let rows = requests.iter().map(|request| request.row).collect();
+            let result = match (batched, requests.pop()) {
+                (false, Some(request)) => provider.generate(request, sink, cancel).await,
+                (true, Some(last)) => {
+                    requests.push(last);
+                    provider.batch_generate(requests, size, sink, cancel).await
+                }
+                (_, None) => Ok(()),
+            };
+            (rows, result)
+        })
+    }
+
+    fn take(&self, stamp: Stamped<Event>, outcome: &mut Outcome, log: &mut Log) {
+        match &stamp.event {
+            Event::Finished { row, .. } => {
+                outcome.ended.insert(*row);
+            }
+            Event::Failed { row, failure } => {
+                outcome.ended.insert(*row);
+                self.failed(failure, outcome);
+            }
+            Event::Submitted { .. }
+            | Event::Tokens { .. }
+            | Event::Step { .. }
+            | Event::Memory(_)
+            | Event::Notice(_) => {}
+        }
+        log.at(Stamped { at: stamp.at, event: RunEvent::Provider(stamp.event) });
+    }
+
+    /// A failed call fails its rows where each is a call of its own or the lane goes on;
+    /// otherwise it fails the lane, and its open rows were not run.
+    fn end_call(&self, (rows, result): CallEnd, outcome: &mut Outcome, log: &mut Log) {
+        let Err(failure) = result else { return };
+        if failure.kind == FailureKind::Cancelled {
+            return;
+        }
+        if rows.len() == 1 || self.on_error == OnError::Continue {
+            for row in rows.into_iter().filter(|row| !outcome.ended.contains(row)) {
+                let failure = failure.clone();
+                log.now(RunEvent::Provider(Event::Failed { row, failure }));
+            }
+        }
+        self.failed(&failure, outcome);
+    }
+
+    /// Fail fast: the first failure cancels the lane.
+    fn failed(&self, failure: &Failure, outcome: &mut Outcome) {
+        if self.on_error == OnError::Stop && !self.cancel.is_cancelled() {
+            outcome.failure = Some(failure.clone());
+            self.cancel.cancel();
+        }
+    }
+}
+
+/// The calls of a lane, each with its rows in the order of the list.
+fn split(requests: Vec<Request>, mode: Mode) -> Vec<Vec<Request>> {
+    let rows = mode.rows_per_call(requests.len());
+    let mut calls = Vec::with_capacity(requests.len().div_ceil(rows));
+    let mut requests = requests.into_iter().peekable();
+    while requests.peek().is_some() {
+        calls.push(requests.by_ref().take(rows).collect());
+    }
+    calls
+}

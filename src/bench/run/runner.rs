@@ -1,0 +1,215 @@
+//! Runs the lanes of a plan one after another: lanes that share a device at the same time
+//! would disturb each other's figures.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use tokio::sync::mpsc::{self, UnboundedSender};
+
+use super::lane::{self, Lane};
+use super::{Controls, Job};
+use crate::bench::event::{RunEvent, Stamp};
+use crate::bench::journal::Journal;
+use crate::bench::recorder::Recorder;
+use crate::config::Mode;
+use crate::probe::Probe;
+use crate::provider::{Failure, OpenProvider, Provider, ProviderSpec, Request, Sink, Stamped};
+use crate::sampling::Sampling;
+
+/// A run in progress.
+pub(super) struct Runner {
+    job: Job,
+    providers: Arc<dyn OpenProvider>,
+    controls: Controls,
+    open: Vec<(ProviderSpec, Arc<dyn Provider>)>,
+    log: Log,
+}
+
+/// Where every event goes: the record that feeds the journal, then whoever drains the channel.
+pub(super) struct Log {
+    journal: Option<Journal>,
+    pub recorder: Recorder,
+    events: UnboundedSender<Stamp>,
+    pub probe: Probe,
+}
+
+impl Log {
+    /// Takes an event that happens now.
+    pub fn now(&mut self, event: RunEvent) {
+        self.at(Stamped { at: Instant::now(), event });
+    }
+
+    /// Takes an event that happened earlier.
+    pub fn at(&mut self, stamp: Stamp) {
+        self.recorder.apply(stamp.clone());
+        let written = match &mut self.journal {
+            Some(journal) => journal.append(&stamp.event, &self.recorder),
+            None => Ok(()),
+        };
+        // nobody may be listening any more: the run goes on for its journal
+        let _ = self.events.send(stamp);
+        if let Err(error) = written {
+            self.journal = None;
+            let text = format!("this run cannot be resumed: its journal failed: {error:#}");
+            self.now(RunEvent::Provider(crate::provider::Event::Notice(text)));
+        }
+    }
+}
+
+impl Runner {
+    pub fn new(
+        job: Job,
+        journal: Journal,
+        recorder: Recorder,
+        providers: Arc<dyn OpenProvider>,
+        controls: Controls,
+        events: UnboundedSender<Stamp>,
+    ) -> Self {
+        let log = Log { journal: Some(journal), recorder, events, probe: Probe::new() };
+        Self { job, providers, controls, open: Vec::new(), log }
+    }
+
+    /// Runs every lane, `repeats` times.
+    pub async fn run(mut self) {
+        for repeat in 0..self.job.plan.repeats {
+            for lane in 0..self.job.plan.lanes.len() {
+                if self.is_done(lane, repeat) {
+                    continue;
+                }
+                self.run_lane(lane, repeat).await;
+                self.close_unneeded(lane, repeat);
+            }
+        }
+        self.log.now(RunEvent::RunFinished);
+    }
+
+    /// Whether an earlier session finished this pass.
+    fn is_done(&self, lane: usize, repeat: usize) -> bool {
+        let passes = &self.log.recorder.lanes[lane].passes;
+        passes
+            .iter()
+            .any(|pass| pass.repeat == repeat && pass.finished.is_some() && pass.failure.is_none())
+    }
+
+    async fn run_lane(&mut self, index: usize, repeat: usize) {
+        let provider = match self.provider(index).await {
+            Ok(provider) => provider,
+            Err(failure) => {
+                self.log.now(RunEvent::LaneStarted { lane: index, repeat });
+                self.log.now(RunEvent::LaneFinished { failure: Some(failure) });
+                return;
+            }
+        };
+        let spec = &self.job.plan.lanes[index];
+        let size = spec.mode.batch_size().unwrap_or(1);
+        self.controls.batch_size.set(size);
+        self.log.now(RunEvent::LaneStarted { lane: index, repeat });
+        let failure = match lane::check_support(spec.mode, provider.info()) {
+            Err(failure) => Some(failure),
+            Ok(()) if self.controls.cancel.is_cancelled() => Some(Failure::cancelled()),
+            Ok(()) => {
+                let lane = Lane {
+                    provider,
+                    mode: spec.mode,
+                    on_error: self.job.plan.on_error,
+                    batch_size: self.controls.batch_size.clone(),
+                    cancel: self.controls.cancel.child_token(),
+                };
+                let requests = self.requests(index, repeat);
+                lane.run(requests, &mut self.log).await
+            }
+        };
+        self.log.now(RunEvent::LaneFinished { failure });
+    }
+
+    /// The rows of a lane that an earlier session did not finish.
+    fn requests(&self, lane: usize, repeat: usize) -> Vec<Request> {
+        let plan = &self.job.plan;
+        let sampling = Arc::new(plan.sampling.clone());
+        let passes = &self.log.recorder.lanes[lane].passes;
+        let pass = passes.iter().find(|pass| pass.repeat == repeat);
+        let open =
+            |row: usize| pass.and_then(|pass| pass.rows.get(row)).is_none_or(|row| !row.ended());
+        let rows = self.job.prompts.prompts.iter().enumerate().filter(|(row, _)| open(*row));
+        rows.map(|(row, prompt)| Request {
+            row,
+            prompt: prompt.clone(),
+            raw: plan.raw,
+            sampling: sampling.clone(),
+        })
+        .collect()
+    }
+
+    /// The lane's provider, opened and warmed up when it is first needed.
+    async fn provider(&mut self, lane: usize) -> Result<Arc<dyn Provider>, Failure> {
+        let spec = self.job.plan.provider_of(lane).clone();
+        if let Some((_, provider)) = self.open.iter().find(|(open, _)| *open == spec) {
+            let info = provider.info().clone();
+            let provider = provider.clone();
+            self.log.now(RunEvent::ProviderReady { lane, info });
+            return Ok(provider);
+        }
+        let provider = self.open_provider(&spec).await?;
+        let info = provider.info().clone();
+        self.log.now(RunEvent::ProviderReady { lane, info });
+        self.warm_up(lane, &provider).await?;
+        self.open.push((spec, provider.clone()));
+        Ok(provider)
+    }
+
+    async fn open_provider(&mut self, spec: &ProviderSpec) -> Result<Arc<dyn Provider>, Failure> {
+        let cancel = self.controls.cancel.clone();
+        let (lines, mut told) = mpsc::unbounded_channel();
+        let progress = move |line: String| {
+            let _ = lines.send(line);
+        };
+        let providers = self.providers.clone();
+        let mut opening = providers.open(spec, &progress, cancel.clone());
+        loop {
+            tokio::select! {
+                biased;
+                () = cancel.cancelled() => return Err(Failure::cancelled()),
+                Some(line) = told.recv() => self.log.now(RunEvent::Preparing(line)),
+                opened = &mut opening => return opened,
+            }
+        }
+    }
+
+    /// Runs the first rows once, unmeasured: the first pass over a model pays for cold caches
+    /// and lazy allocations.
+    async fn warm_up(&mut self, lane: usize, provider: &Arc<dyn Provider>) -> Result<(), Failure> {
+        let plan = &self.job.plan;
+        if plan.warmup == 0 || self.job.prompts.prompts.is_empty() {
+            return Ok(());
+        }
+        let sampling = Arc::new(Sampling {
+            max_tokens: plan.sampling.max_tokens.min(16),
+            ..plan.sampling.clone()
+        });
+        let raw = plan.raw;
+        let prompts: Vec<_> = self.job.prompts.prompts.iter().take(plan.warmup).cloned().collect();
+        self.log.now(RunEvent::WarmUp { lane });
+        for (row, prompt) in prompts.into_iter().enumerate() {
+            let (sender, _unmeasured) = mpsc::unbounded_channel();
+            let request = Request { row, prompt, raw, sampling: sampling.clone() };
+            let cancel = self.controls.cancel.child_token();
+            provider.generate(request, Sink::new(sender), cancel).await?;
+        }
+        Ok(())
+    }
+
+    /// Lets go of providers that no later lane needs: a model may be many gigabytes.
+    fn close_unneeded(&mut self, lane: usize, repeat: usize) {
+        let plan = &self.job.plan;
+        let more_repeats = repeat + 1 < plan.repeats;
+        let later = |spec: &ProviderSpec| {
+            more_repeats || (lane + 1..plan.lanes.len()).any(|lane| plan.provider_of(lane) == spec)
+        };
+        self.open.retain(|(spec, _)| later(spec));
+    }
+}
+
+/// Whether a mode sends calls of many rows.
+pub(super) fn is_batched(mode: Mode) -> bool {
+    matches!(mode, Mode::Batched { .. } | Mode::BatchedAsync { .. })
+}
