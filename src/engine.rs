@@ -3,9 +3,15 @@
 //!
 //! It knows nothing of providers, benches or screens; `provider::local` adapts it.
 
+pub mod chat_template;
+pub mod detokenizer;
 pub mod error;
+pub mod prompt_encoding;
 pub mod runner;
+pub mod sampler;
 pub mod source;
+pub mod stop;
+pub mod tokenizer;
 
 pub use error::EngineError;
 pub use source::{ModelSource, Weights};

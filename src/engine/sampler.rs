@@ -1,0 +1,201 @@
+//! Chooses the next token of a row from its logits.
+//!
+//! The filters apply in llama.cpp's order: top-k, then top-p over what top-k left, then min-p,
+//! each on the probabilities at temperature 1; then the temperature; then the draw. A draw
+//! depends on the seed, the row, the index of the token in the row and the logits, and on
+//! nothing else: not on the other rows of a batch.
+
+mod philox;
+
+use std::cmp::Ordering;
+
+use super::EngineError;
+use crate::sampling::Sampling;
+
+/// Chooses the tokens of one row.
+#[derive(Debug, Clone)]
+pub struct Sampler {
+    temperature: f32,
+    top_k: Option<usize>,
+    top_p: Option<f64>,
+    min_p: Option<f32>,
+    seed: u64,
+    row: u64,
+    /// Index of the next token in the row.
+    token: u64,
+    /// Reused between calls.
+    candidates: Vec<Candidate>,
+}
+
+/// A token that may be drawn.
+#[derive(Debug, Clone, Copy, PartialEq)]
+struct Candidate {
+    logit: f32,
+    id: u32,
+}
+
+/// The number of candidates that top-p looks at first; it grows fourfold while it must.
+const FIRST_CANDIDATES: usize = 64;
+
+impl Sampler {
+    /// The sampler of row `row` of a run.
+    pub fn new(sampling: &Sampling, row: usize) -> Self {
+        Self {
+            temperature: sampling.temperature,
+            top_k: sampling.top_k,
+            top_p: sampling.top_p.filter(|p| *p < 1.0).map(f64::from),
+            min_p: sampling.min_p.filter(|p| *p > 0.0),
+            seed: sampling.seed,
+            row: row as u64,
+            token: 0,
+            candidates: Vec::new(),
+        }
+    }
+
+    /// The id of the next token. Logits that are not numbers are never chosen.
+    ///
+    /// # Errors
+    /// No logit is a number above minus infinity.
+    pub fn sample(&mut self, logits: &[f32]) -> Result<u32, EngineError> {
+        let best = most_probable(logits).ok_or_else(|| {
+            EngineError::model(
+                "the model gave no usable logits (not a number, or minus infinity, for every \
+                 token); its weights are damaged or overflow in this precision",
+            )
+        })?;
+        let token = self.token;
+        self.token += 1;
+        if self.temperature == 0.0 || best.logit == f32::INFINITY {
+            return Ok(best.id);
+        }
+        let uniform = philox::uniform(self.seed, self.row, token);
+        if self.top_k.is_none() && self.top_p.is_none() {
+            let floor = self.min_p_floor(best.logit);
+            let all = candidates(logits).filter(move |candidate| candidate.logit >= floor);
+            return Ok(self.draw(uniform, best, all));
+        }
+        self.filter(logits, best.logit);
+        Ok(self.draw(uniform, best, self.candidates.iter().copied()))
+    }
+
+    /// Leaves in `candidates` what top-k, top-p and min-p keep, the most probable first.
+    fn filter(&mut self, logits: &[f32], highest: f32) {
+        match (self.top_k, self.top_p) {
+            (Some(k), top_p) => {
+                take_best(logits, k, &mut self.candidates);
+                if let Some(p) = top_p {
+                    let weights = self.candidates.iter().map(|c| weight(c.logit - highest));
+                    let total: f64 = weights.sum();
+                    let kept = nucleus(&self.candidates, highest, p * total);
+                    self.candidates.truncate(kept.unwrap_or(self.candidates.len()));
+                }
+            }
+            (None, Some(p)) => self.filter_by_nucleus(logits, highest, p),
+            (None, None) => {}
+        }
+        let floor = self.min_p_floor(highest);
+        self.candidates.retain(|candidate| candidate.logit >= floor);
+    }
+
+    /// Top-p over the whole vocabulary, which is sorted only as far as it must be.
+    fn filter_by_nucleus(&mut self, logits: &[f32], highest: f32, p: f64) {
+        let total: f64 = candidates(logits).map(|c| weight(c.logit - highest)).sum();
+        let mut count = FIRST_CANDIDATES;
+        loop {
+            take_best(logits, count, &mut self.candidates);
+            let all = self.candidates.len() < count || count >= logits.len();
+            match nucleus(&self.candidates, highest, p * total) {
+                Some(kept) => return self.candidates.truncate(kept),
+                None if all => return,
+                None => count *= 4,
+            }
+        }
+    }
+
+    /// The lowest logit that min-p keeps.
+    fn min_p_floor(&self, highest: f32) -> f32 {
+        self.min_p.map_or(f32::NEG_INFINITY, |p| highest + p.ln())
+    }
+
+    /// The candidate at which the cumulated probability passes `uniform`, in [0, 1).
+    fn draw(
+        &self,
+        uniform: f64,
+        best: Candidate,
+        candidates: impl Iterator<Item = Candidate> + Clone,
+    ) -> u32 {
+        let weigh =
+            |candidate: Candidate| weight((candidate.logit - best.logit) / self.temperature);
+        let total: f64 = candidates.clone().map(weigh).sum();
+        let mut rest = uniform * total;
+        for candidate in candidates {
+            let weight = weigh(candidate);
+            if rest < weight {
+                return candidate.id;
+            }
+            rest -= weight;
+        }
+        // only rounding can leave something over
+        best.id
+    }
+}
+
+/// The tokens that can be chosen at all, in the order of their ids.
+fn candidates(logits: &[f32]) -> impl Iterator<Item = Candidate> + Clone {
+    logits
+        .iter()
+        .zip(0u32..)
+        .filter(|(logit, _)| **logit > f32::NEG_INFINITY)
+        .map(|(logit, id)| Candidate { logit: *logit, id })
+}
+
+/// The token with the highest logit; of equal ones the lowest id.
+fn most_probable(logits: &[f32]) -> Option<Candidate> {
+    let better =
+        |best: Candidate, next: Candidate| if next.logit > best.logit { next } else { best };
+    candidates(logits).reduce(better)
+}
+
+/// The probability of a logit relative to the best one, whose distance is 0.
+fn weight(distance: f32) -> f64 {
+    f64::from(distance.exp())
+}
+
+/// The most probable first; of equal ones the lowest id.
+fn by_probability(a: &Candidate, b: &Candidate) -> Ordering {
+    b.logit.total_cmp(&a.logit).then(a.id.cmp(&b.id))
+}
+
+/// Puts the `count` most probable tokens into `best`, the most probable first, without sorting
+/// the others.
+fn take_best(logits: &[f32], count: usize, best: &mut Vec<Candidate>) {
+    best.clear();
+    let full = count.saturating_mul(2).max(count.saturating_add(FIRST_CANDIDATES));
+    let mut worst: Option<Candidate> = None;
+    for candidate in candidates(logits) {
+        if worst.is_some_and(|worst| by_probability(&candidate, &worst) == Ordering::Greater) {
+            continue;
+        }
+        best.push(candidate);
+        if best.len() == full {
+            best.select_nth_unstable_by(count - 1, by_probability);
+            best.truncate(count);
+            worst = best.last().copied();
+        }
+    }
+    best.sort_unstable_by(by_probability);
+    best.truncate(count);
+}
+
+/// How many of the sorted candidates it takes to reach `target`; `None` if all are too few.
+fn nucleus(sorted: &[Candidate], highest: f32, target: f64) -> Option<usize> {
+    let mut reached = 0.0;
+    let enough = sorted.iter().position(|candidate| {
+        reached += weight(candidate.logit - highest);
+        reached >= target
+    });
+    enough.map(|last| last + 1)
+}
+
+#[cfg(test)]
+mod tests;
