@@ -3,15 +3,18 @@
 //!
 //! It knows nothing of providers, benches or screens; `provider::local` adapts it.
 
+pub mod call;
 pub mod chat_template;
 pub mod detokenizer;
 pub mod error;
 pub mod prompt_encoding;
 pub mod runner;
 pub mod sampler;
+pub mod scheduler;
 pub mod source;
 pub mod stop;
 pub mod tokenizer;
+pub mod worker;
 
 pub use error::EngineError;
 pub use source::{ModelSource, Weights};

@@ -1,3 +1,5 @@
 //! All integration tests in one binary, so that the engine is linked once.
 
+#![allow(clippy::unwrap_used, clippy::panic)]
+
 mod architecture;

@@ -1,0 +1,202 @@
+//! A call under way: its waiting rows, its slots and its cache.
+
+use std::collections::VecDeque;
+use std::time::Instant;
+
+use tokio_util::sync::CancellationToken;
+
+use super::slot::{Progress, Slot};
+use super::{SchedulerOptions, refuse};
+use crate::engine::call::{Call, CallEvent, CallRow};
+use crate::engine::error::EngineError;
+use crate::engine::runner::{Cache, Row, Runner};
+
+/// A call that was admitted.
+pub(super) struct ActiveCall<C> {
+    /// Longest prompt first.
+    waiting: VecDeque<CallRow>,
+    slots: Vec<Option<Slot>>,
+    cache: C,
+    capacity: usize,
+    wanted: Box<dyn Fn() -> usize + Send>,
+    observer: Box<dyn FnMut(CallEvent) + Send>,
+    cancel: CancellationToken,
+    packed: Vec<Row>,
+}
+
+impl<C: Cache> ActiveCall<C> {
+    /// Checks the rows and makes a cache for them; `None` when nothing is left to run.
+    pub fn admit<R: Runner<Cache = C>>(
+        call: Call,
+        runner: &R,
+        options: &SchedulerOptions,
+    ) -> Option<Self> {
+        let Call { rows, slots: wanted, mut observer, cancel } = call;
+        let mut fit = Vec::with_capacity(rows.len());
+        for row in rows {
+            match check(&row, options) {
+                Ok(()) => fit.push(row),
+                Err(error) => observer(CallEvent::Failed { row: row.row, error }),
+            }
+        }
+        let Some(capacity) = fit.iter().map(|row| needed(row, options)).max() else {
+            refuse(observer, Ok(()));
+            return None;
+        };
+        fit.sort_by_key(|row| std::cmp::Reverse(row.prompt.len()));
+        match runner.new_cache(capacity) {
+            Ok(cache) => Some(Self {
+                waiting: fit.into(),
+                slots: Vec::new(),
+                cache,
+                capacity,
+                wanted,
+                observer,
+                cancel,
+                packed: Vec::new(),
+            }),
+            Err(error) => {
+                refuse(observer, Err(error));
+                None
+            }
+        }
+    }
+
+    /// Computes one step; `false` when the call is over.
+    pub fn step<R: Runner<Cache = C>>(
+        &mut self,
+        runner: &R,
+        options: &SchedulerOptions,
+        logits: &mut Vec<f32>,
+    ) -> Result<bool, EngineError> {
+        if self.cancel.is_cancelled() {
+            return Err(EngineError::Cancelled);
+        }
+        self.refill(runner, options)?;
+        let prefill_tokens = self.pack(options.prefill_tokens.max(1));
+        if self.packed.is_empty() {
+            return Ok(false);
+        }
+        runner.forward(&mut self.cache, &self.packed, logits)?;
+        let at = Instant::now();
+        let rows = self.packed.iter().filter(|row| row.want_logits).count();
+        let kv_bytes = self.cache.bytes();
+        (self.observer)(CallEvent::Step { at, rows, prefill_tokens, kv_bytes });
+        self.take_tokens(logits, runner.vocabulary(), at, options)?;
+        Ok(true)
+    }
+
+    /// Tells the observer that the call is over.
+    pub fn end(mut self, result: Result<(), EngineError>) {
+        (self.observer)(CallEvent::Ended(result));
+    }
+
+    /// Follows the wanted number of slots and fills the free ones.
+    fn refill<R: Runner>(
+        &mut self,
+        runner: &R,
+        options: &SchedulerOptions,
+    ) -> Result<(), EngineError> {
+        let busy = self.slots.iter().flatten().count();
+        let most = runner.max_slots().unwrap_or(usize::MAX);
+        let wanted = (self.wanted)().clamp(1, most);
+        let used = self.slots.iter().rposition(Option::is_some).map_or(0, |last| last + 1);
+        let size = wanted.min(busy + self.waiting.len()).max(used);
+        if size > self.slots.len() {
+            self.check_memory(size - self.slots.len(), runner, options)?;
+        }
+        if size != self.slots.len() {
+            self.cache.resize(size)?;
+            self.slots.resize_with(size, || None);
+        }
+        for slot in self.slots.iter_mut().take(wanted).filter(|slot| slot.is_none()) {
+            *slot = self.waiting.pop_front().map(Slot::new);
+        }
+        Ok(())
+    }
+
+    fn check_memory<R: Runner>(
+        &self,
+        more: usize,
+        runner: &R,
+        options: &SchedulerOptions,
+    ) -> Result<(), EngineError> {
+        let slot = runner.slot_bytes(self.capacity);
+        let needed = slot.saturating_mul(more as u64);
+        match (options.available_memory)() {
+            Some(available) if needed > available => {
+                let megabytes = |bytes: u64| bytes / 1_000_000;
+                Err(EngineError::OutOfMemory(format!(
+                    "a batch of {} rows of {} tokens needs {} MB more for its KV cache and {} MB \
+                     are available; try a batch size of {} or a smaller max_tokens",
+                    self.slots.len() + more,
+                    self.capacity,
+                    megabytes(needed),
+                    megabytes(available),
+                    (self.slots.len() as u64 + available / slot.max(1)).max(1),
+                )))
+            }
+            Some(_) | None => Ok(()),
+        }
+    }
+
+    /// Packs the next step: first the decoding slots, then prompts up to `budget` tokens. Gives
+    /// the number of prompt tokens.
+    fn pack(&mut self, budget: usize) -> usize {
+        self.packed.clear();
+        let mut left = budget;
+        for (place, slot) in self.slots.iter_mut().enumerate() {
+            let Some(slot) = slot else { continue };
+            if slot.decodes() || left > 0 {
+                left -= slot.pack(place, left, &mut self.packed);
+            }
+        }
+        budget - left
+    }
+
+    /// Chooses a token for every slot that was given logits.
+    fn take_tokens(
+        &mut self,
+        logits: &[f32],
+        vocabulary: usize,
+        at: Instant,
+        options: &SchedulerOptions,
+    ) -> Result<(), EngineError> {
+        let mut rows = logits.chunks_exact(vocabulary);
+        for place in self.packed.iter().filter(|row| row.want_logits).map(|row| row.slot) {
+            let (Some(logits), Some(Some(slot))) = (rows.next(), self.slots.get_mut(place)) else {
+                let defect = "the runner gave fewer logits than were wanted";
+                return Err(EngineError::Internal(defect.into()));
+            };
+            match slot.choose(logits, at, options) {
+                Progress::Goes(event) => (self.observer)(event),
+                Progress::Over(token, end) => {
+                    token.into_iter().for_each(&mut self.observer);
+                    (self.observer)(end);
+                    self.slots[place] = None;
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+fn check(row: &CallRow, options: &SchedulerOptions) -> Result<(), EngineError> {
+    let tokens = row.prompt.len();
+    if tokens == 0 {
+        return Err(EngineError::InvalidRequest("the prompt has no tokens".into()));
+    }
+    if tokens >= options.context_length {
+        return Err(EngineError::InvalidRequest(format!(
+            "the prompt has {tokens} tokens and the model's context is {}: shorten the prompt or \
+             use a model with a longer context",
+            options.context_length
+        )));
+    }
+    Ok(())
+}
+
+/// Tokens a row may come to.
+fn needed(row: &CallRow, options: &SchedulerOptions) -> usize {
+    row.prompt.len().saturating_add(row.sampling.max_tokens).min(options.context_length)
+}

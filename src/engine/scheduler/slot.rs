@@ -1,0 +1,100 @@
+//! A place in the batch: one row between its first prompt token and its last output token.
+
+use std::time::Instant;
+
+use crate::engine::call::{CallEvent, CallRow, EndReason};
+use crate::engine::runner::Row;
+use crate::engine::sampler::Sampler;
+
+use super::SchedulerOptions;
+
+/// A row that occupies a slot.
+pub(super) struct Slot {
+    row: CallRow,
+    sampler: Sampler,
+    /// Prompt tokens computed.
+    computed: usize,
+    /// The last token chosen; it is computed in the next step.
+    last: Option<u32>,
+    produced: usize,
+}
+
+/// What a chosen token did to its row.
+pub(super) enum Progress {
+    /// The row goes on.
+    Goes(CallEvent),
+    /// The row is over; the token's own event, if it has one, comes first.
+    Over(Option<CallEvent>, CallEvent),
+}
+
+impl Slot {
+    pub fn new(row: CallRow) -> Self {
+        let sampler = Sampler::new(&row.sampling, row.row);
+        Self { row, sampler, computed: 0, last: None, produced: 0 }
+    }
+
+    /// Whether the next step is the next token, and not a part of the prompt.
+    pub fn decodes(&self) -> bool {
+        self.last.is_some()
+    }
+
+    /// Packs what this slot wants computed next: its last token, or up to `budget` tokens of
+    /// its prompt. Gives the number of prompt tokens.
+    pub fn pack(&mut self, slot: usize, budget: usize, rows: &mut Vec<Row>) -> usize {
+        if let Some(token) = self.last {
+            let position = self.row.prompt.len() + self.produced - 1;
+            rows.push(Row { slot, position, token, want_logits: true });
+            return 0;
+        }
+        let end = self.row.prompt.len().min(self.computed.saturating_add(budget));
+        for position in self.computed..end {
+            let want_logits = position + 1 == self.row.prompt.len();
+            rows.push(Row { slot, position, token: self.row.prompt[position], want_logits });
+        }
+        let packed = end - self.computed;
+        self.computed = end;
+        packed
+    }
+
+    /// Chooses the next token from these logits, chosen at `at`.
+    pub fn choose(&mut self, logits: &[f32], at: Instant, options: &SchedulerOptions) -> Progress {
+        let row = self.row.row;
+        match self.sampler.sample(logits) {
+            Ok(id) => self.take(id, at, options),
+            Err(error) => Progress::Over(None, CallEvent::Failed { row, error }),
+        }
+    }
+
+    fn take(&mut self, id: u32, at: Instant, options: &SchedulerOptions) -> Progress {
+        if !self.row.sampling.ignore_eos && options.end_ids.contains(&id) {
+            return Progress::Over(None, self.finish(at, EndReason::Stop, true));
+        }
+        self.produced += 1;
+        self.last = Some(id);
+        let row = self.row.row;
+        let pushed = self.row.text.push(id);
+        let token = CallEvent::Token { row, at, id, text: pushed.text };
+        let used = self.row.prompt.len() + self.produced;
+        if pushed.stopped {
+            Progress::Over(Some(token), self.finish(at, EndReason::Stop, false))
+        } else if self.produced >= self.row.sampling.max_tokens || used >= options.context_length {
+            Progress::Over(Some(token), self.finish(at, EndReason::Length, true))
+        } else {
+            Progress::Goes(token)
+        }
+    }
+
+    /// The end of this row; `flush` gives out text that was held back for a stop string.
+    fn finish(&mut self, at: Instant, reason: EndReason, flush: bool) -> CallEvent {
+        let row = self.row.row;
+        let text = if flush { self.row.text.finish() } else { String::new() };
+        CallEvent::Finished {
+            row,
+            at,
+            prompt_tokens: self.row.prompt.len(),
+            output_tokens: self.produced,
+            reason,
+            text,
+        }
+    }
+}
