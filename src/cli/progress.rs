@@ -1,0 +1,149 @@
+//! Progress of a headless run, on standard error: a bar a lane on a terminal, plain lines when
+//! piped, nothing when quiet.
+
+use std::io::IsTerminal;
+use std::time::{Duration, Instant};
+
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+
+use crate::bench::event::RunEvent;
+use crate::bench::recorder::{LaneRecord, LaneState, Pass, Recorder};
+use crate::provider::Event;
+use crate::units;
+
+/// How often a bar follows the record.
+const REFRESH: Duration = Duration::from_millis(100);
+
+/// Shows how a run comes along.
+pub struct Progress {
+    style: Style,
+    drawn: Option<Instant>,
+}
+
+enum Style {
+    Quiet,
+    Lines,
+    Bar(Option<ProgressBar>),
+}
+
+impl Progress {
+    /// Progress for this standard error.
+    pub fn new(quiet: bool) -> Self {
+        let style = match (quiet, std::io::stderr().is_terminal()) {
+            (true, _) => Style::Quiet,
+            (false, true) => Style::Bar(None),
+            (false, false) => Style::Lines,
+        };
+        Self { style, drawn: None }
+    }
+
+    /// Follows an event that `recorder` has taken.
+    pub fn follow(&mut self, event: &RunEvent, recorder: &Recorder) {
+        match event {
+            RunEvent::Preparing(what) => self.say(&units::plain(what)),
+            RunEvent::WarmUp { .. } => self.say("warming up"),
+            RunEvent::LaneStarted { lane, repeat } => self.begin(recorder, *lane, *repeat),
+            RunEvent::LaneFinished { .. } => self.end(recorder),
+            RunEvent::Provider(Event::Notice(text)) => self.note(&units::plain(text)),
+            RunEvent::Provider(_) | RunEvent::Probe(_) | RunEvent::BatchSize(_) => {
+                self.refresh(recorder);
+            }
+            RunEvent::ProviderReady { .. } | RunEvent::RunFinished => {}
+        }
+    }
+
+    /// A line that stays.
+    pub fn note(&mut self, text: &str) {
+        match &self.style {
+            Style::Bar(Some(bar)) => bar.println(text),
+            Style::Bar(None) | Style::Lines => eprintln!("{text}"),
+            Style::Quiet => {}
+        }
+    }
+
+    /// What is being done before a lane runs: a passing line on a terminal.
+    fn say(&mut self, text: &str) {
+        match &mut self.style {
+            Style::Quiet => {}
+            Style::Lines => eprintln!("{text}"),
+            Style::Bar(bar) => {
+                let bar = bar.get_or_insert_with(|| {
+                    let bar = ProgressBar::new_spinner();
+                    bar.enable_steady_tick(REFRESH);
+                    bar
+                });
+                bar.set_message(text.to_owned());
+            }
+        }
+    }
+
+    fn begin(&mut self, recorder: &Recorder, lane: usize, repeat: usize) {
+        let Some(record) = recorder.lanes.get(lane) else { return };
+        let label = units::plain(&record.spec.label);
+        let title = if repeat == 0 { label } else { format!("{label} (repeat {})", repeat + 1) };
+        match &mut self.style {
+            Style::Quiet => {}
+            Style::Lines => eprintln!("{title}: started, {} rows", recorder.rows()),
+            Style::Bar(bar) => {
+                if let Some(spinner) = bar.take() {
+                    spinner.finish_and_clear();
+                }
+                let target = ProgressDrawTarget::stderr();
+                let rows = ProgressBar::with_draw_target(Some(recorder.rows() as u64), target);
+                let style = ProgressStyle::with_template(
+                    "{prefix:<18} {bar:24} {pos:>4}/{len} rows  {msg}  {elapsed}",
+                );
+                rows.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
+                rows.set_prefix(title);
+                *bar = Some(rows);
+            }
+        }
+    }
+
+    fn refresh(&mut self, recorder: &Recorder) {
+        let now = Instant::now();
+        if self.drawn.is_some_and(|drawn| now.duration_since(drawn) < REFRESH) {
+            return;
+        }
+        self.drawn = Some(now);
+        let (Style::Bar(Some(bar)), Some(lane)) = (&self.style, recorder.running) else { return };
+        if let Some(pass) = recorder.lanes.get(lane).and_then(LaneRecord::pass) {
+            let wall = pass.wall(now.saturating_duration_since(recorder.epoch)).as_secs_f64();
+            bar.set_position((pass.done + pass.failed) as u64);
+            if wall > 0.0 {
+                bar.set_message(units::throughput(pass.output_tokens as f64 / wall));
+            }
+        }
+    }
+
+    fn end(&mut self, recorder: &Recorder) {
+        let ended = recorder.lanes.iter().filter_map(|lane| Some((lane, lane.pass()?)));
+        let Some((lane, pass)) = ended.max_by_key(|(_, pass)| pass.started) else { return };
+        let line = describe_end(lane, pass);
+        if let Style::Bar(bar) = &mut self.style
+            && let Some(bar) = bar.take()
+        {
+            bar.finish_and_clear();
+        }
+        self.note(&line);
+    }
+}
+
+fn describe_end(lane: &LaneRecord, pass: &Pass) -> String {
+    let seconds = pass.span().map(|span| span.as_secs_f64()).filter(|seconds| *seconds > 0.0);
+    let rate = seconds.map(|seconds| pass.output_tokens as f64 / seconds);
+    let how = match &lane.state {
+        LaneState::Done => "done".to_owned(),
+        LaneState::Cancelled => "stopped".to_owned(),
+        LaneState::Failed(failure) => format!("failed: {}", units::plain(&failure.message)),
+        LaneState::Waiting | LaneState::WarmingUp | LaneState::Running => "running".to_owned(),
+    };
+    format!(
+        "{:<18} {}/{} rows  {}  {}  {how}",
+        units::plain(&lane.spec.label),
+        pass.done,
+        pass.rows.len(),
+        units::known(rate, units::throughput),
+        units::known(seconds, units::duration),
+    )
+}

