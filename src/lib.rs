@@ -13,6 +13,7 @@
 //! | [`config`] | settings, presets, the plan of a run | how a plan is run |
 //! | [`probe`] | memory of this process and of the GPUs | who asks |
 //! | [`bench`] | the runner, the recorder, verification, the journal | implementations of providers |
+//! | [`units`] | numbers for people: digits, units | what they measure |
 //! | [`report`] | the report and its exporters | providers |
 //! | [`tui`] | the workbench on the terminal | how tokens are made |
 //! | [`cli`] | commands and flags | |
@@ -28,3 +29,4 @@ pub mod provider;
 pub mod report;
 pub mod sampling;
 pub mod tui;
+pub mod units;

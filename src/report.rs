@@ -1,1 +1,50 @@
-//! The report of a run and its exporters: pure functions from results to bytes.
+//! The report of a run (schema `batchgen-report/1`), its exporters, and comparing two of them.
+//!
+//! JSON is the source; CSV and Markdown are views of it. Exporters are pure functions from a
+//! [`Report`] to bytes; [`Export`] puts those bytes on the disk. Unknown is absent, never 0.
+//! No secret enters a report: addresses lose user names, passwords and queries on the way in.
+//!
+//! This module knows results, not providers or screens. `docs/report.schema.json` describes
+//! the format.
+
+mod build;
+mod compare;
+mod csv;
+mod export;
+mod figures;
+mod format;
+mod lane;
+mod markdown;
+mod read;
+mod redact;
+mod run;
+mod text;
+
+use serde::{Deserialize, Serialize};
+
+pub use compare::compare;
+pub use export::{Export, write_atomically};
+pub use figures::{Figures, PeakBytes};
+pub use format::Format;
+pub use lane::{BatchSizeChange, Detail, Lane, LaneFailure, LaneStatus, Repeat, Row};
+pub use read::{MOST_REPORT_BYTES, read};
+pub use run::{Gpu, Host, Run, RunFacts};
+
+use crate::bench::verify::Verdict;
+
+/// The name and version of the format.
+pub const SCHEMA: &str = "batchgen-report/1";
+
+/// The report of a run. Fields of later versions are ignored when one is read.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Report {
+    /// [`SCHEMA`].
+    pub schema: String,
+    /// What was run, when and where.
+    pub run: Run,
+    /// What became of it, in a word and with reasons.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub verdict: Option<Verdict>,
+    /// In the order of the plan.
+    pub lanes: Vec<Lane>,
+}

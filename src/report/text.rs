@@ -1,0 +1,45 @@
+//! Untrusted text on its way to people: one line, nothing that moves a cursor or turns the
+//! direction of what follows.
+
+/// The text on one line: control characters as their symbols, line breaks as `↵`, characters
+/// that change the direction of text as `⇄`.
+pub(super) fn visible(text: &str) -> String {
+    text.replace("\r\n", "\n").chars().map(symbol).collect()
+}
+
+/// The beginning of a text, `…` where it was cut.
+pub(super) fn shortened(text: &str, most_chars: usize) -> String {
+    match text.char_indices().nth(most_chars) {
+        Some((end, _)) => format!("{}…", &text[..end]),
+        None => text.to_owned(),
+    }
+}
+
+fn symbol(c: char) -> char {
+    match c {
+        '\n' | '\u{85}' | '\u{2028}' | '\u{2029}' => '↵',
+        '\u{0}'..='\u{1f}' => char::from_u32(0x2400 + c as u32).unwrap_or('\u{fffd}'),
+        '\u{7f}' => '␡',
+        '\u{80}'..='\u{9f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}' => '\u{fffd}',
+        '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' => {
+            '⇄'
+        }
+        other => other,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_that_steers_a_terminal_is_left() {
+        assert_eq!(visible("a\u{1b}[2J\r\nb\tc\u{9b}m\u{202e}d\u{7}"), "a␛[2J↵b␉c\u{fffd}m⇄d␇");
+    }
+
+    #[test]
+    fn long_text_is_cut_between_characters() {
+        assert_eq!(shortened("äöü", 2), "äö…");
+        assert_eq!(shortened("äöü", 3), "äöü");
+    }
+}
