@@ -179,4 +179,7 @@ impl std::fmt::Debug for Tokenizer {
 }
 
 #[cfg(test)]
+pub(super) mod samples;
+
+#[cfg(test)]
 mod tests;

@@ -104,14 +104,20 @@ impl LlamaServer {
     /// There is no server, or it does not start.
     pub fn start(model: &Path, arguments: &[&str]) -> Result<Self, String> {
         let program = server_program()?;
+        // between finding a free port and listening on it another process may take it
+        let again = |_| Self::start_once(&program, model, arguments);
+        Self::start_once(&program, model, arguments).or_else(again)
+    }
+
+    fn start_once(program: &Path, model: &Path, arguments: &[&str]) -> Result<Self, String> {
         let port = free_port()?;
         let log = target().join(format!("test-llama-server-{port}.log"));
         let file = File::create(&log).map_err(on(&log))?;
-        let mut command = Command::new(&program);
+        let mut command = Command::new(program);
         command.arg("-m").arg(model).args(["--host", "127.0.0.1", "--port", &port.to_string()]);
         command.args(["-ngl", "0", "--no-ui"]).args(arguments);
         command.stdin(Stdio::null()).stderr(file.try_clone().map_err(on(&log))?).stdout(file);
-        let process = command.spawn().map_err(on(&program))?;
+        let process = command.spawn().map_err(on(program))?;
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()
