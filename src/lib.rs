@@ -28,5 +28,6 @@ pub mod prompts;
 pub mod provider;
 pub mod report;
 pub mod sampling;
+pub mod text;
 pub mod tui;
 pub mod units;

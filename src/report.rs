@@ -18,7 +18,6 @@ mod markdown;
 mod read;
 mod redact;
 mod run;
-mod text;
 
 use serde::{Deserialize, Serialize};
 

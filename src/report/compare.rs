@@ -9,8 +9,8 @@ use std::fmt::Write;
 
 use unicode_width::UnicodeWidthStr;
 
-use super::text::{shortened, visible};
 use super::{Figures, Lane, Report};
+use crate::text::{shortened, visible};
 use crate::units;
 
 /// What changed from one report to the other. Every text in it is safe to print.

@@ -80,7 +80,7 @@ fn failure(path: &Path) -> String {
 }
 
 fn shown(path: &Path) -> String {
-    super::text::visible(&path.display().to_string())
+    crate::text::visible(&path.display().to_string())
 }
 
 /// The file to replace: links are followed, so that a link stays one.

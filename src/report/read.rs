@@ -8,7 +8,8 @@ use std::path::Path;
 use anyhow::{Context, bail, ensure};
 use serde::Deserialize;
 
-use super::{Report, SCHEMA, text::visible};
+use super::{Report, SCHEMA};
+use crate::text::visible;
 
 /// The largest report that is read: 512 MiB, some 500,000 rows of ordinary length.
 pub const MOST_REPORT_BYTES: u64 = 1 << 29;
@@ -59,6 +60,6 @@ fn parse(bytes: &[u8]) -> anyhow::Result<Report> {
 }
 
 fn damaged(error: &serde_json::Error) -> anyhow::Error {
-    let what = super::text::shortened(&visible(&error.to_string()), 300);
+    let what = crate::text::shortened(&visible(&error.to_string()), 300);
     anyhow::anyhow!("the report is damaged: {what}; run it again, or take another copy")
 }

@@ -29,7 +29,7 @@ pub(super) fn section(report: &Report, page: &mut Page) {
     page.list(facts.into_iter(), most);
     page.end_folded();
     if let Some(command) = &report.run.command {
-        let command = crate::report::text::shortened(command, MOST_COMMAND);
+        let command = crate::text::shortened(command, MOST_COMMAND);
         page.line(&format!("\nRepeat it:\n\n{}", escape::block("sh", &command)));
     }
 }

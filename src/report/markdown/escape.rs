@@ -4,7 +4,7 @@
 //! Text without anything special stays as it is; other text becomes code, where none of that is
 //! looked for.
 
-use crate::report::text::{shortened, visible};
+use crate::text::{shortened, visible};
 
 /// Longest text in a table cell or a sentence, in characters.
 const MOST_CHARS: usize = 60;

@@ -3,12 +3,12 @@
 
 /// The text on one line: control characters as their symbols, line breaks as `↵`, characters
 /// that change the direction of text as `⇄`.
-pub(super) fn visible(text: &str) -> String {
+pub fn visible(text: &str) -> String {
     text.replace("\r\n", "\n").chars().map(symbol).collect()
 }
 
 /// The beginning of a text, `…` where it was cut.
-pub(super) fn shortened(text: &str, most_chars: usize) -> String {
+pub fn shortened(text: &str, most_chars: usize) -> String {
     match text.char_indices().nth(most_chars) {
         Some((end, _)) => format!("{}…", &text[..end]),
         None => text.to_owned(),
