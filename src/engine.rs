@@ -13,8 +13,10 @@ pub mod sampler;
 pub mod scheduler;
 pub mod source;
 pub mod stop;
+pub mod store;
 pub mod tokenizer;
 pub mod worker;
 
 pub use error::EngineError;
 pub use source::{ModelSource, Weights};
+pub use store::Store;

@@ -4,4 +4,5 @@
 
 mod architecture;
 mod servers;
+mod store;
 mod tokenizer;
