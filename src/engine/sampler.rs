@@ -151,9 +151,23 @@ fn candidates(logits: &[f32]) -> impl Iterator<Item = Candidate> + Clone {
 
 /// The token with the highest logit; of equal ones the lowest id.
 fn most_probable(logits: &[f32]) -> Option<Candidate> {
-    let better =
-        |best: Candidate, next: Candidate| if next.logit > best.logit { next } else { best };
-    candidates(logits).reduce(better)
+    let highest = highest(logits);
+    let first = logits.iter().position(|logit| *logit == highest);
+    let id = first.filter(|_| highest > f32::NEG_INFINITY)?;
+    Some(Candidate { logit: highest, id: u32::try_from(id).ok()? })
+}
+
+/// The highest logit that is a number; minus infinity where there is none. Every step of every
+/// row comes through here, so the comparisons run in independent lanes.
+fn highest(logits: &[f32]) -> f32 {
+    let mut lanes = [f32::NEG_INFINITY; 16];
+    let (chunks, rest) = logits.as_chunks::<16>();
+    for chunk in chunks {
+        for (lane, logit) in lanes.iter_mut().zip(chunk) {
+            *lane = if *logit > *lane { *logit } else { *lane };
+        }
+    }
+    lanes.iter().chain(rest).copied().fold(f32::NEG_INFINITY, f32::max)
 }
 
 /// The probability of a logit relative to the best one, whose distance is 0.

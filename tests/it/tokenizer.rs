@@ -20,9 +20,17 @@ struct Model {
 }
 
 fn model() -> Option<Model> {
+    model_with_rule(None)
+}
+
+/// The quickstart model, its text split by another rule of `tokenizer.ggml.pre`.
+fn model_with_rule(rule: Option<&str>) -> Option<Model> {
     let path = require_or_skip(quickstart_model())?;
     let mut file = std::fs::File::open(&path).unwrap();
-    let metadata = gguf_file::Content::read(&mut file).unwrap().metadata;
+    let mut metadata = gguf_file::Content::read(&mut file).unwrap().metadata;
+    if let Some(rule) = rule {
+        metadata.insert("tokenizer.ggml.pre".into(), gguf_file::Value::String(rule.into()));
+    }
     let source = ModelSource {
         name: "smollm2-135m-instruct".into(),
         weights: Weights::Gguf(path.clone()),
@@ -142,28 +150,53 @@ fn line(numbers: &mut Numbers) -> String {
     text
 }
 
+/// Tokenises `lines` here and on the server, special tokens as text and as tokens.
+fn assert_equal_tokens(model: &Model, server: &LlamaServer, lines: &[String]) {
+    let mut tokens = 0;
+    for (index, line) in lines.iter().enumerate() {
+        for parse_special in [false, true] {
+            let ours = model.tokenizer.encode(line, parse_special, false).unwrap();
+            let theirs = server.tokenize(line, parse_special);
+            let first = ours.iter().zip(&theirs).position(|(ours, theirs)| ours != theirs);
+            assert!(
+                ours == theirs,
+                "line {index}, {line:?}, parse_special {parse_special}: they differ from token \
+                 {first:?} on\n  ours {ours:?}\ntheirs {theirs:?}"
+            );
+            tokens += ours.len();
+        }
+    }
+    println!("{} lines, {tokens} tokens: all equal", lines.len());
+}
+
+fn lines(seed: u64, count: usize) -> Vec<String> {
+    let mut numbers = Numbers(seed);
+    (0..count).map(|_| line(&mut numbers)).collect()
+}
+
 #[test]
 fn a_thousand_mixed_lines_become_the_tokens_of_the_llama_cpp_server() {
     let Some(model) = model() else { return };
     let Some(server) = require_or_skip(LlamaServer::start(&model.path, &["-c", "256"])) else {
         return;
     };
-    let mut numbers = Numbers(2026);
-    let mut lines: Vec<String> = (0..999).map(|_| line(&mut numbers)).collect();
+    let mut lines = lines(2026, 999);
     lines.push(String::new());
-    let mut tokens = 0;
-    for (index, line) in lines.iter().enumerate() {
-        for parse_special in [false, true] {
-            let ours = model.tokenizer.encode(line, parse_special, false).unwrap();
-            let theirs = server.tokenize(line, parse_special);
-            assert_eq!(
-                ours, theirs,
-                "line {index}, {line:?}, parse_special {parse_special}: ours, then theirs"
-            );
-            tokens += ours.len();
-        }
+    assert_equal_tokens(&model, &server, &lines);
+}
+
+#[test]
+fn other_splitting_rules_give_the_tokens_of_the_llama_cpp_server() {
+    for rule in ["gpt-2", "llama-bpe", "dbrx", "qwen2", "deepseek-v3", "seed-coder", "default"] {
+        let Some(model) = model_with_rule(Some(rule)) else { return };
+        let change = format!("tokenizer.ggml.pre=str:{rule}");
+        let arguments = ["-c", "256", "--override-kv", &change];
+        let Some(server) = require_or_skip(LlamaServer::start(&model.path, &arguments)) else {
+            return;
+        };
+        println!("{rule}:");
+        assert_equal_tokens(&model, &server, &lines(11, 300));
     }
-    println!("{} lines, {tokens} tokens: all equal", lines.len());
 }
 
 #[test]

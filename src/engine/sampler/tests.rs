@@ -167,6 +167,23 @@ fn the_filters_keep_what_llama_cpp_keeps() {
 
 proptest! {
     #[test]
+    fn greedy_equals_a_plain_search(
+        logits in proptest::collection::vec(
+            prop_oneof![Just(f32::NAN), Just(f32::NEG_INFINITY), (-4i8..4).prop_map(f32::from)],
+            1..70,
+        ),
+    ) {
+        let mut best: Option<(u32, f32)> = None;
+        for (id, logit) in (0..).zip(&logits) {
+            if *logit > best.map_or(f32::NEG_INFINITY, |(_, best)| best) {
+                best = Some((id, *logit));
+            }
+        }
+        let sampled = Sampler::new(&sampling(0.0), 0).sample(&logits).ok();
+        prop_assert_eq!(sampled, best.map(|(id, _)| id));
+    }
+
+    #[test]
     fn the_best_are_taken_without_sorting_the_rest(
         logits in proptest::collection::vec(
             prop_oneof![Just(f32::NAN), Just(f32::NEG_INFINITY), (-4i8..4).prop_map(f32::from)],

@@ -11,7 +11,7 @@ use serde_json::Value;
 
 use super::metadata::Metadata;
 use super::pieces::{Pieces, Spelling};
-use super::special::{SpecialToken, SpecialTokens};
+use super::special::{SpecialToken, SpecialTokens, ends_generation};
 use super::{MOST_TOKENS, Tokenizer, Words, both_vocabularies};
 use crate::engine::{EngineError, ModelSource, Weights};
 
@@ -119,17 +119,25 @@ fn spelling(library: &tokenizers::Tokenizer) -> Result<Spelling, String> {
         .map_err(|error| format!("its decoder: {error}"))?;
     let steps = match decoder.get("decoders").and_then(Value::as_array) {
         Some(steps) => steps.iter().collect(),
+        None if decoder.is_null() => Vec::new(),
         None => vec![&decoder],
     };
-    let types: Vec<&str> = steps.iter().filter_map(|step| step.get("type")?.as_str()).collect();
-    if types.contains(&"ByteLevel") {
+    let is = |step: &Value, name: &str| step.get("type").and_then(Value::as_str) == Some(name);
+    if steps.iter().any(|step| is(step, "ByteLevel")) {
         return Ok(Spelling::ByteLevel);
     }
-    let known = ["Replace", "ByteFallback", "Fuse", "Strip", "Metaspace"];
-    match types.iter().find(|step| !known.contains(step)) {
-        None if !types.is_empty() => Ok(Spelling::SentencePiece),
-        None => Err("it has no decoder, so its tokens cannot be made into text".into()),
-        Some(step) => Err(format!("its decoder \"{step}\" is not known")),
+    let known = |step: &Value| match step.get("type").and_then(Value::as_str) {
+        Some("Replace") => step["pattern"]["String"] == "▁" && step["content"] == " ",
+        Some("Metaspace") => step["replacement"] == "▁",
+        Some("ByteFallback" | "Fuse" | "Strip") => true,
+        _ => false,
+    };
+    match steps.iter().find(|step| !known(step)) {
+        None if steps.is_empty() => {
+            Err("it has no decoder, so its tokens cannot be made into text".into())
+        }
+        None => Ok(Spelling::SentencePiece),
+        Some(step) => Err(format!("the step {step} of its decoder is not known")),
     }
 }
 
@@ -158,13 +166,13 @@ impl Settings {
     }
 
     /// Ids under `key`, a number or a list of numbers, wherever it is said.
-    fn ids(&self, key: &str) -> Vec<u64> {
+    fn ids(&self, key: &str) -> Vec<u32> {
         let said = [&self.generation, &self.model].into_iter().filter_map(|file| file.get(key));
         let numbers = said.flat_map(|value| match value {
             Value::Array(values) => values.iter().collect(),
             value => vec![value],
         });
-        numbers.filter_map(Value::as_u64).collect()
+        numbers.filter_map(|number| u32::try_from(number.as_u64()?).ok()).collect()
     }
 
     /// The text of a special token, which is written as a string or as an object.
@@ -178,47 +186,93 @@ impl Settings {
     }
 }
 
+/// The tokens with a role, by the files beside the tokenizer and the metadata of a GGUF file.
 fn special(
     path: &Path,
     source: &ModelSource,
     metadata: Option<Metadata<'_>>,
     library: &tokenizers::Tokenizer,
 ) -> Result<SpecialTokens, EngineError> {
-    let settings = Settings::read(source)?;
-    let tokens = library.get_vocab_size(true);
-    let named = |key: &str| metadata.map_or(Ok(None), |metadata| metadata.id(key, tokens));
-    let find = |name: &str| -> Result<Option<u32>, EngineError> {
-        let text = settings.token(&format!("{name}_token"));
-        if let Some(text) = text {
-            return library.token_to_id(text).map(Some).ok_or_else(|| {
-                EngineError::Model(format!(
-                    "{}: it has no token {text:?}, which tokenizer_config.json names as its {name} token",
-                    path.display()
-                ))
-            });
-        }
-        let first = settings.ids(&format!("{name}_token_id")).into_iter().next();
-        let first = first.and_then(|id| u32::try_from(id).ok());
-        Ok(named(&format!("tokenizer.ggml.{name}_token_id"))?.or(first))
-    };
-    let (bos, eos) = (find("bos")?, find("eos")?);
+    let roles = Roles { path, settings: Settings::read(source)?, metadata, library };
+    let (bos, eos) = (roles.token("bos")?, roles.token("eos")?);
     let around = library.encode("", true).map(|ids| ids.get_ids().to_vec()).unwrap_or_default();
     let begins = bos.is_some() && around.first().copied() == bos;
     let ends = eos.is_some() && around.len() > usize::from(begins) && around.last().copied() == eos;
-    let token = |id: u32| library.id_to_token(id).map(|text| SpecialToken { id, text });
-    let ids = settings.ids("eos_token_id").into_iter().filter_map(|id| u32::try_from(id).ok());
-    let mut end: Vec<u32> = ids.chain(eos).collect();
-    end.extend(named("tokenizer.ggml.eos_token_id")?);
-    end.extend(named("tokenizer.ggml.eot_token_id")?);
-    end.sort_unstable();
-    end.dedup();
+    let text = |id: u32| library.id_to_token(id).map(|text| SpecialToken { id, text });
     Ok(SpecialTokens {
-        bos: bos.and_then(token),
-        eos: eos.and_then(token),
-        add_bos: settings.flag("add_bos_token").unwrap_or(begins),
-        add_eos: settings.flag("add_eos_token").unwrap_or(ends),
-        end,
+        add_bos: roles.is_added("bos", bos)?.unwrap_or(begins),
+        add_eos: roles.is_added("eos", eos)?.unwrap_or(ends),
+        end: roles.end(eos)?,
+        bos: bos.and_then(text),
+        eos: eos.and_then(text),
     })
+}
+
+/// Where roles of tokens are looked up.
+struct Roles<'a> {
+    path: &'a Path,
+    settings: Settings,
+    metadata: Option<Metadata<'a>>,
+    library: &'a tokenizers::Tokenizer,
+}
+
+impl Roles<'_> {
+    fn damaged(&self, what: impl std::fmt::Display) -> EngineError {
+        EngineError::Model(format!("{}: {what}", self.path.display()))
+    }
+
+    /// The id that GGUF metadata give to a role.
+    fn in_metadata(&self, role: &str) -> Result<Option<u32>, EngineError> {
+        let key = format!("tokenizer.ggml.{role}_token_id");
+        let tokens = self.library.get_vocab_size(true);
+        self.metadata.map_or(Ok(None), |metadata| metadata.id(&key, tokens))
+    }
+
+    /// The token that begins or ends a text: what tokenizer_config.json says, even that there
+    /// is none, else what the model says.
+    fn token(&self, role: &str) -> Result<Option<u32>, EngineError> {
+        let key = format!("{role}_token");
+        if let Some(text) = self.settings.token(&key) {
+            let id = self.library.token_to_id(text);
+            return id.map(Some).ok_or_else(|| {
+                self.damaged(format!(
+                    "it has no token {text:?}, which tokenizer_config.json names as its {role} token"
+                ))
+            });
+        }
+        if self.settings.tokenizer.get(&key).is_some_and(Value::is_null) {
+            return Ok(None);
+        }
+        let ids = self.settings.ids(&format!("{key}_id"));
+        Ok(self.in_metadata(role)?.or(ids.first().copied()))
+    }
+
+    /// Whether tokenizer_config.json wants this token added to a text.
+    fn is_added(&self, role: &str, token: Option<u32>) -> Result<Option<bool>, EngineError> {
+        match self.settings.flag(&format!("add_{role}_token")) {
+            Some(true) if token.is_none() => Err(self.damaged(format!(
+                "tokenizer_config.json wants a {role} token to be added, but none is named"
+            ))),
+            flag => Ok(flag),
+        }
+    }
+
+    /// Every token that ends a generation. GGUF metadata name only some of them, so the known
+    /// names count too, as they do where nothing is said at all.
+    fn end(&self, eos: Option<u32>) -> Result<Vec<u32>, EngineError> {
+        let mut end = self.settings.ids("eos_token_id");
+        end.extend(eos);
+        for role in ["eos", "eot", "eom"] {
+            end.extend(self.in_metadata(role)?);
+        }
+        if self.metadata.is_some() || end.is_empty() {
+            let names = self.library.get_vocab(true);
+            end.extend(names.iter().filter(|(name, _)| ends_generation(name)).map(|(_, id)| *id));
+        }
+        end.sort_unstable();
+        end.dedup();
+        Ok(end)
+    }
 }
 
 /// The part of a tokenizer.json that the library trusts blindly: it panics on merges whose

@@ -313,6 +313,9 @@ fn special_tokens_come_from_the_files_beside_a_tokenizer_json() {
     assert_eq!(tokenizer.encode("a", true, true).unwrap(), ids(&["<s>", "a"]));
     folder.write("tokenizer_config.json", &json!({ "bos_token": "<s>", "add_bos_token": false }));
     assert_eq!(folder.load().unwrap().encode("a", true, true).unwrap(), ids(&["a"]));
+    folder.write("tokenizer_config.json", &json!({ "bos_token": null, "add_bos_token": true }));
+    let error = folder.load().unwrap_err().to_string();
+    assert!(error.contains("wants a bos token to be added, but none is named"), "{error}");
     folder.write("tokenizer_config.json", &json!({ "bos_token": "<bos>" }));
     let error = folder.load().unwrap_err().to_string();
     assert!(error.contains("no token \"<bos>\""), "{error}");
@@ -334,14 +337,11 @@ fn a_damaged_tokenizer_json_is_an_error() {
     assert!(changed("/model", json!({ "type": "Spell" })).contains("not a tokenizer"));
     assert!(changed("/model/vocab/ab", json!(u32::MAX)).contains("vocabulary of 4294967296"));
     assert!(changed("/decoder", json!(null)).contains("no decoder"));
-    assert!(
-        changed(
-            "/decoder",
-            json!({ "type": "CTC", "pad_token": "", "word_delimiter_token": "",
-        "cleanup": false })
-        )
-        .contains("\"CTC\" is not known")
-    );
+    let ctc =
+        json!({ "type": "CTC", "pad_token": "", "word_delimiter_token": "", "cleanup": false });
+    assert!(changed("/decoder", ctc).contains("of its decoder is not known"));
+    let replace = json!({ "type": "Replace", "pattern": { "String": "_" }, "content": " " });
+    assert!(changed("/decoder", replace).contains("of its decoder is not known"));
 }
 
 #[test]
@@ -368,4 +368,39 @@ fn a_tokenizer_json_of_another_model_beside_a_gguf_file_is_refused() {
     entries.insert("tokenizer.ggml.tokens".into(), texts(["a", "b"]));
     let error = Tokenizer::load(&source, Some(&entries)).unwrap_err().to_string();
     assert!(error.contains("it has 2 tokens, but"), "{error}");
+}
+
+#[test]
+fn known_names_end_a_generation_where_no_file_names_an_end() {
+    let folder = Folder::new(&tokenizer_json());
+    for file in ["config.json", "generation_config.json", "tokenizer_config.json"] {
+        folder.write(file, &json!({}));
+    }
+    assert_eq!(folder.load().unwrap().end_ids(), [id("</s>")]);
+}
+
+#[test]
+fn a_sentencepiece_tokenizer_json_keeps_the_space_before_a_word() {
+    let mut tokenizer = tokenizer_json();
+    let tokens = ["<s>", "</s>", "<tool>", "▁", "a", "▁a", "<0xC3>", "<0xA9>"];
+    let vocabulary: serde_json::Map<String, serde_json::Value> =
+        tokens.into_iter().zip(0..).map(|(token, id)| (token.to_owned(), json!(id))).collect();
+    tokenizer["model"] =
+        json!({ "type": "BPE", "byte_fallback": true, "vocab": vocabulary, "merges": ["▁ a"] });
+    tokenizer["added_tokens"][2]["id"] = json!(2);
+    tokenizer["pre_tokenizer"] = json!(null);
+    tokenizer["normalizer"] = json!({ "type": "Sequence", "normalizers": [
+        { "type": "Prepend", "prepend": "▁" },
+        { "type": "Replace", "pattern": { "String": " " }, "content": "▁" },
+    ] });
+    tokenizer["decoder"] = json!({ "type": "Sequence", "decoders": [
+        { "type": "Replace", "pattern": { "String": "▁" }, "content": " " },
+        { "type": "ByteFallback" },
+        { "type": "Fuse" },
+        { "type": "Strip", "content": " ", "start": 1, "stop": 0 },
+    ] });
+    let tokenizer = Folder::new(&tokenizer).load().unwrap();
+    assert_eq!(tokenizer.encode("a aé", false, false).unwrap(), [5, 5, 6, 7]);
+    // a generated token continues the prompt, so its space counts
+    assert_eq!(tokenizer.decode(&[5, 6, 7, 4]), " aéa");
 }
