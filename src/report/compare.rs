@@ -19,7 +19,8 @@ pub fn compare(a: &Report, b: &Report) -> String {
     for (name, report) in [("A", a), ("B", b)] {
         let plan = report.run.plan.get("name").and_then(|name| name.as_str()).unwrap_or_default();
         let (id, plan) = (safe(&report.run.id), safe(plan));
-        let _ = writeln!(text, "{name}  {}  {plan}  {id}", report.run.started_at);
+        let outcome = report.verdict.as_ref().map_or("not judged", |of| of.outcome.word());
+        let _ = writeln!(text, "{name}  {}  {outcome}  {plan}  {id}", report.run.started_at);
     }
     section(&mut text, "changed", &changes::of_runs(a, b));
     let theirs: HashMap<&str, &Lane> = by_label(b);

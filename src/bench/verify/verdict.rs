@@ -37,6 +37,17 @@ pub enum Outcome {
     Failed,
 }
 
+impl Outcome {
+    /// The word for screens and reports.
+    pub fn word(self) -> &'static str {
+        match self {
+            Outcome::Verified => "verified",
+            Outcome::Incomplete => "incomplete",
+            Outcome::Failed => "failed",
+        }
+    }
+}
+
 /// The verdict on a run, with its reasons.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Verdict {
@@ -150,13 +161,12 @@ impl Verdict {
         let Some(agreement) = lane.agreement else { return };
         let rows: Vec<usize> = agreement.swapped.iter().map(|swapped| swapped.row).collect();
         if !rows.is_empty() {
-            let message = format!("rows that hold another row's output: {}", row_list(&rows));
+            let message = format!("holds another row's output in {}", named(&rows));
             self.failures.push(finding(lane, FindingKind::Swapped, message));
         }
         let rows: Vec<usize> = agreement.diverged.iter().map(|diverged| diverged.row).collect();
         if !rows.is_empty() {
-            let (reference, list) = (&agreement.reference, row_list(&rows));
-            let message = format!("{} other than in {reference}: {list}", counted(rows.len()));
+            let message = format!("differs from {} in {}", agreement.reference, named(&rows));
             let place = if lane.must_agree { &mut self.failures } else { &mut self.information };
             place.push(finding(lane, FindingKind::Diverged, message));
         }
@@ -165,6 +175,14 @@ impl Verdict {
 
 fn finding(lane: &LaneFindings<'_>, kind: FindingKind, message: String) -> Finding {
     Finding { lane: lane.label.to_owned(), kind, message }
+}
+
+/// Which rows, and how many.
+fn named(rows: &[usize]) -> String {
+    match rows {
+        [_] => format!("row {}", row_list(rows)),
+        _ => format!("{} rows: {}", rows.len(), row_list(rows)),
+    }
 }
 
 fn counted(rows: usize) -> String {

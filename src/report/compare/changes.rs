@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use super::safe;
 use crate::report::{Lane, Report};
-use crate::units::UNKNOWN;
+use crate::units::{self, UNKNOWN};
 
 /// Most changes that are listed.
 const MOST_CHANGES: usize = 24;
@@ -69,7 +69,9 @@ fn flatten(path: &str, value: &Value, facts: &mut Facts) {
         Value::String(text) => drop(facts.insert(path.to_owned(), text.clone())),
         Value::Null => {}
         Value::Bool(_) | Value::Number(_) => {
-            facts.insert(path.to_owned(), value.to_string());
+            let bytes = value.as_u64().filter(|_| path.ends_with("_bytes"));
+            let shown = bytes.map_or_else(|| value.to_string(), units::bytes);
+            facts.insert(path.to_owned(), shown);
         }
     }
 }

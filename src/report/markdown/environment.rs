@@ -77,7 +77,11 @@ fn sampling(plan: &Value) -> Option<String> {
     let tokens = sampling.get("max_tokens")?.as_u64()?;
     let past = sampling.get("ignore_eos").and_then(Value::as_bool).unwrap_or_default();
     let past = if past { ", going on past the end of the text" } else { "" };
-    Some(format!("up to {tokens} tokens, {chosen}{past}"))
+    let repeats = match plan.get("repeats").and_then(Value::as_u64) {
+        Some(repeats @ 2..) => format!(", the median of {repeats} repeats by output throughput"),
+        Some(_) | None => String::new(),
+    };
+    Some(format!("up to {tokens} tokens, {chosen}{past}{repeats}"))
 }
 
 fn memory_source(report: &Report) -> Option<String> {

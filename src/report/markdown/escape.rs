@@ -68,16 +68,31 @@ fn longest_run(text: &str) -> usize {
 
 /// Whether Markdown, and what code hosts add to it, shows the text as it is.
 fn is_plain(text: &str) -> bool {
-    let plain = |c: char| c.is_alphanumeric() || " -+/.,:;()'×%–…".contains(c);
+    let plain = |c: char| c.is_alphanumeric() || " -+/.,:;()'×%–…_".contains(c);
     let turned = ["  ", "://", "www.", "gh-", ": :", "--"];
     let lower = text.to_lowercase();
     // a colon within a word may be a scheme or an emoji
     let colon = text.split(':').skip(1).any(|rest| !rest.starts_with(' '));
     !text.is_empty()
+        && underscores_are_within_words(text)
         && text.trim() == text
         && text.chars().all(plain)
         && !colon
         && !turned.iter().any(|sign| lower.contains(sign))
+}
+
+/// Elsewhere they begin and end emphasis.
+fn underscores_are_within_words(text: &str) -> bool {
+    let mut parts = text.split('_').peekable();
+    let mut first = true;
+    std::iter::from_fn(|| {
+        let part = parts.next()?;
+        let begins = first || part.starts_with(char::is_alphanumeric);
+        let ends = parts.peek().is_none() || part.ends_with(char::is_alphanumeric);
+        first = false;
+        Some(begins && ends)
+    })
+    .all(|within| within)
 }
 
 #[cfg(test)]
@@ -87,6 +102,8 @@ mod tests {
     #[test]
     fn plain_text_stays_and_special_text_becomes_code() {
         assert_eq!(inline("batched 16"), "batched 16");
+        assert_eq!(inline("batched_async Q4_1"), "batched_async Q4_1");
+        assert_eq!(inline("_a_"), "`_a_`");
         assert_eq!(inline("@everyone #1"), "`@everyone #1`");
         assert_eq!(inline("a `b` <c>"), "``a `b` <c>``");
         assert_eq!(inline("`"), "`` ` ``");

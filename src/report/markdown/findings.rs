@@ -16,11 +16,17 @@ const MOST_QUOTE: usize = 100;
 /// Why the verdict is what it is.
 pub(super) fn reasons(report: &Report, page: &mut Page) {
     let Some(verdict) = &report.verdict else { return };
+    let mut items = Vec::new();
     for (sign, findings) in
-        [("✗", &verdict.failures), ("◌", &verdict.incomplete), ("i", &verdict.information)]
+        [("✗", &verdict.failures), ("◌", &verdict.incomplete), ("ℹ", &verdict.information)]
     {
-        page.list(findings.iter().map(|found| reason(sign, found)), MOST_FINDINGS);
+        items.extend(findings.iter().take(MOST_FINDINGS).map(|found| reason(sign, found)));
+        if let Some(more @ 1..) = findings.len().checked_sub(MOST_FINDINGS) {
+            items.push(format!("{sign} and {more} more"));
+        }
     }
+    let all = items.len();
+    page.list(items.into_iter(), all);
 }
 
 fn reason(sign: &str, found: &Finding) -> String {

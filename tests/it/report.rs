@@ -1,0 +1,10 @@
+//! Reports of runs that are told event by event: verification, the schema, the exporters,
+//! reading, comparing.
+
+mod compare;
+mod export;
+mod formats;
+mod numbers;
+mod run;
+mod schema;
+mod verify;
