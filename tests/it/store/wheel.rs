@@ -129,7 +129,7 @@ fn a_cancelled_fetch_stops_pip_and_leaves_nothing_behind() {
     let stop = cancel.clone();
     let wait_for = note.clone();
     let stopper = std::thread::spawn(move || {
-        while std::fs::read_to_string(&wait_for).is_ok_and(|pid| pid.ends_with('\n')) == false {
+        while !std::fs::read_to_string(&wait_for).is_ok_and(|pid| pid.ends_with('\n')) {
             std::thread::sleep(std::time::Duration::from_millis(10));
         }
         stop.cancel();
