@@ -115,7 +115,7 @@ impl LlamaServer {
         let file = File::create(&log).map_err(on(&log))?;
         let mut command = Command::new(program);
         command.arg("-m").arg(model).args(["--host", "127.0.0.1", "--port", &port.to_string()]);
-        command.args(["-ngl", "0", "--no-ui"]).args(arguments);
+        command.args(["-ngl", "0", "--no-ui", "--no-warmup"]).args(arguments);
         command.stdin(Stdio::null()).stderr(file.try_clone().map_err(on(&log))?).stdout(file);
         let process = command.spawn().map_err(on(program))?;
         let runtime = tokio::runtime::Builder::new_current_thread()

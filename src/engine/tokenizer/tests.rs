@@ -3,6 +3,7 @@
 use std::fs;
 
 use candle_core::quantized::gguf_file::Value;
+use proptest::prelude::*;
 use serde_json::json;
 
 use super::samples::{
@@ -403,4 +404,44 @@ fn a_sentencepiece_tokenizer_json_keeps_the_space_before_a_word() {
     assert_eq!(tokenizer.encode("a aé", false, false).unwrap(), [5, 5, 6, 7]);
     // a generated token continues the prompt, so its space counts
     assert_eq!(tokenizer.decode(&[5, 6, 7, 4]), " aéa");
+}
+
+fn any_value() -> impl Strategy<Value = Option<Value>> {
+    let text = proptest::sample::select(vec!["", "gpt2", "llama", "qwen2", "a b", "▁", "\u{0}"]);
+    let text = text.prop_map(|text| Value::String(text.into()));
+    let number = prop_oneof![
+        any::<u32>().prop_map(Value::U32),
+        (-3i32..300).prop_map(Value::I32),
+        any::<f32>().prop_map(Value::F32),
+        any::<bool>().prop_map(Value::Bool),
+    ];
+    let single = prop_oneof![text, number];
+    let list = proptest::collection::vec(single.clone(), 0..4).prop_map(Value::Array);
+    proptest::option::of(prop_oneof![single, list])
+}
+
+proptest! {
+    #[test]
+    fn damaged_metadata_never_panic(
+        scored in any::<bool>(),
+        changes in proptest::collection::vec((0usize..12, any_value()), 1..4),
+        text in "\\PC{0,12}",
+    ) {
+        let keys = [
+            "model", "pre", "tokens", "token_type", "scores", "merges", "bos_token_id",
+            "eos_token_id", "eot_token_id", "unknown_token_id", "add_bos_token", "add_space_prefix",
+        ];
+        let mut entries = if scored { Trained::read().entries() } else { byte_level_entries() };
+        for (key, value) in changes {
+            let key = format!("tokenizer.ggml.{}", keys[key]);
+            match value {
+                Some(value) => entries.insert(key, value),
+                None => entries.remove(&key),
+            };
+        }
+        if let Ok(tokenizer) = load(&entries) {
+            let ids = tokenizer.encode(&text, true, true).unwrap();
+            let _ = tokenizer.decode(&ids);
+        }
+    }
 }
