@@ -3,5 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::panic)]
 
 mod architecture;
+mod config;
+mod prompts;
 mod servers;
 mod tokenizer;
