@@ -1,1 +1,6 @@
 //! Commands and flags.
+
+pub mod args;
+pub mod presets;
+pub mod providers;
+pub mod themes;

@@ -3,7 +3,20 @@
 //! Flags go over the preset, the preset over the user's settings file, that over the defaults.
 //! This module does not run anything.
 
+mod check;
+mod file;
+mod layer;
 pub mod paths;
 pub mod plan;
+pub mod preset;
+mod resolve;
+pub mod secret;
+pub mod settings;
 
+pub use file::ConfigError;
+pub use layer::{LaneEntry, Layer, ProviderLayer, SamplingLayer};
+pub use paths::Paths;
 pub use plan::{LaneSpec, Mode, OnError, Plan};
+pub use preset::{Preset, PresetInfo};
+pub use resolve::{Resolved, RunRequest, resolve};
+pub use settings::Settings;

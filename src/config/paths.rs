@@ -42,6 +42,21 @@ impl Paths {
         Self { config: home.join("config"), data: home.join("data"), cache: home.join("cache") }
     }
 
+    /// The user's settings file.
+    pub fn settings(&self) -> PathBuf {
+        self.config.join("settings.toml")
+    }
+
+    /// The user's own presets.
+    pub fn presets(&self) -> PathBuf {
+        self.config.join("presets")
+    }
+
+    /// The user's own themes.
+    pub fn themes(&self) -> PathBuf {
+        self.config.join("themes")
+    }
+
     /// Past runs.
     pub fn runs(&self) -> PathBuf {
         self.data.join("runs")

@@ -141,6 +141,25 @@ impl fmt::Display for Mode {
 #[error("{0}")]
 pub struct PlanError(pub String);
 
+impl LaneSpec {
+    /// A lane of this mode under its default label.
+    pub fn new(mode: Mode) -> Self {
+        Self { label: mode.to_string(), mode, provider: None }
+    }
+}
+
+impl FromStr for OnError {
+    type Err = PlanError;
+
+    fn from_str(text: &str) -> Result<Self, PlanError> {
+        match text {
+            "stop" => Ok(Self::Stop),
+            "continue" => Ok(Self::Continue),
+            other => Err(PlanError(format!("\"{other}\" is neither stop nor continue"))),
+        }
+    }
+}
+
 impl FromStr for LaneSpec {
     type Err = PlanError;
 

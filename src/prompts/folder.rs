@@ -11,6 +11,7 @@ use super::record::Record;
 use super::{Limits, PromptError};
 
 pub(super) fn read(folder: &Path, list: &mut ListBuilder<'_>) -> Result<(), PromptError> {
+    list.refuse_column()?;
     let files = files(folder).map_err(|error| unreadable(list.name(), &error))?;
     let mut left = list.limits().list_bytes;
     for path in files {

@@ -7,6 +7,7 @@ use super::record::Record;
 const SEPARATOR: &str = "---";
 
 pub(super) fn read(text: &str, list: &mut ListBuilder<'_>) -> Result<(), PromptError> {
+    list.refuse_column()?;
     if text.lines().any(|line| line == SEPARATOR) {
         read_blocks(text, list)
     } else {

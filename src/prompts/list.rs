@@ -46,6 +46,14 @@ impl<'a> ListBuilder<'a> {
         self.options.template.is_some()
     }
 
+    /// Plain text has no columns: a chosen one is a mistake.
+    pub fn refuse_column(&self) -> Result<(), PromptError> {
+        self.column().map_or(Ok(()), |column| {
+            let reason = format!("plain text has no column \"{column}\": leave --column out");
+            Err(PromptError::new(&self.shown, reason))
+        })
+    }
+
     /// An error in this line of the list.
     pub fn error(&self, line: usize, reason: impl Into<String>) -> PromptError {
         PromptError::at(&self.shown, line, reason)
@@ -66,12 +74,12 @@ impl<'a> ListBuilder<'a> {
             return Err(too_many(index));
         }
         let id = record.id.take().unwrap_or_else(|| format!("row-{}", index + 1));
-        if record.unique {
-            if let Some(earlier) = self.unique.insert(id.clone(), line) {
-                return Err(format!(
-                    "custom_id \"{id}\" is already the one of line {earlier}: make it unique"
-                ));
-            }
+        if record.unique
+            && let Some(earlier) = self.unique.insert(id.clone(), line)
+        {
+            return Err(format!(
+                "custom_id \"{id}\" is already the one of line {earlier}: make it unique"
+            ));
         }
         let expect = record.expect.take();
         let content = match &self.options.template {
@@ -87,7 +95,10 @@ impl<'a> ListBuilder<'a> {
         let Limits { prompt_bytes, list_bytes, .. } = *self.limits();
         let size = content.bytes();
         if size > prompt_bytes {
-            return Err(format!("the prompt has {size} bytes, the limit is {}", bytes(prompt_bytes)));
+            return Err(format!(
+                "the prompt has {size} bytes, the limit is {}",
+                bytes(prompt_bytes)
+            ));
         }
         self.bytes = self.bytes.saturating_add(size);
         if self.bytes > list_bytes {

@@ -81,12 +81,10 @@ fn content_of(fields: &Map<String, Value>, column: Option<&str>) -> Result<Conte
     if let Some(Value::Object(body)) = fields.get("body") {
         return first_of(body, &["messages", "prompt"]).map_err(|reason| format!("body: {reason}"));
     }
-    if fields.contains_key("messages") {
-        if let Some(other) = ["prompt", "text"].iter().find(|key| fields.contains_key(**key)) {
-            return Err(format!(
-                "it has both \"messages\" and \"{other}\": choose one with --column"
-            ));
-        }
+    let rivals = ["prompt", "text"];
+    let rival = rivals.iter().find(|key| fields.contains_key(**key));
+    if let Some(rival) = rival.filter(|_| fields.contains_key("messages")) {
+        return Err(format!("it has both \"messages\" and \"{rival}\": choose one with --column"));
     }
     first_of(fields, &["messages", "prompt", "text"])
 }

@@ -12,10 +12,8 @@ pub(super) fn read(
     delimiter: u8,
     list: &mut ListBuilder<'_>,
 ) -> Result<(), PromptError> {
-    let mut reader = ReaderBuilder::new()
-        .delimiter(delimiter)
-        .trim(Trim::Headers)
-        .from_reader(text.as_bytes());
+    let mut reader =
+        ReaderBuilder::new().delimiter(delimiter).trim(Trim::Headers).from_reader(text.as_bytes());
     let header = reader.headers().map_err(|error| invalid(&error, list))?.clone();
     if header.is_empty() {
         return Ok(());
@@ -49,7 +47,9 @@ impl Columns {
             Some(name) => Some(column(name).ok_or_else(|| {
                 format!("there is no column \"{name}\"; its columns are {}", names())
             })?),
-            None => column("prompt").or_else(|| column("text")).or((header.len() == 1).then_some(0)),
+            None => {
+                column("prompt").or_else(|| column("text")).or((header.len() == 1).then_some(0))
+            }
         };
         if prompt.is_none() && !list.has_template() {
             let names = names();
@@ -57,10 +57,10 @@ impl Columns {
                 "no column is called \"prompt\" or \"text\": choose one of {names} with --column"
             ));
         }
-        if let Some(name) = prompt.and_then(|place| header.get(place)) {
-            if header.iter().filter(|header| *header == name).count() > 1 {
-                return Err(format!("two columns are called \"{name}\": rename one"));
-            }
+        if let Some(name) = prompt.and_then(|place| header.get(place))
+            && header.iter().filter(|header| *header == name).count() > 1
+        {
+            return Err(format!("two columns are called \"{name}\": rename one"));
         }
         let custom_id = column("custom_id");
         Ok(Self {

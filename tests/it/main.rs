@@ -4,6 +4,8 @@
 
 mod architecture;
 mod report;
+mod config;
+mod prompts;
 mod servers;
 mod store;
 mod tokenizer;
