@@ -16,6 +16,15 @@ pub mod stop;
 pub mod store;
 pub mod tokenizer;
 pub mod worker;
+pub mod arch;
+pub mod device;
+pub mod error;
+pub mod gguf;
+pub mod loader;
+pub mod runner;
+pub mod runners;
+pub mod source;
+pub mod weights;
 
 pub use error::EngineError;
 pub use source::{ModelSource, Weights};

@@ -1,0 +1,117 @@
+//! The runners: arithmetic behind the [`Runner`] seam, and one type for all of them.
+
+pub mod candle;
+pub mod transformers;
+
+use self::candle::CandleRunner;
+use self::candle::cache::CandleCache;
+use self::transformers::{TransformersCache, TransformersRunner};
+use super::EngineError;
+use super::runner::{Cache, Row, Runner};
+
+/// Which runner it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RunnerKind {
+    /// Our own decoder over candle's tensors.
+    Candle,
+    /// A model of candle-transformers, one row at a time.
+    Transformers,
+}
+
+/// Any runner.
+pub enum AnyRunner {
+    /// Our own decoder over candle's tensors.
+    Candle(CandleRunner),
+    /// A model of candle-transformers, one row at a time.
+    Transformers(TransformersRunner),
+}
+
+/// The cache of any runner.
+pub enum AnyCache {
+    /// Of [`AnyRunner::Candle`].
+    Candle(CandleCache),
+    /// Of [`AnyRunner::Transformers`].
+    Transformers(TransformersCache),
+}
+
+impl AnyRunner {
+    /// Which runner it is.
+    pub fn kind(&self) -> RunnerKind {
+        match self {
+            Self::Candle(_) => RunnerKind::Candle,
+            Self::Transformers(_) => RunnerKind::Transformers,
+        }
+    }
+}
+
+impl Runner for AnyRunner {
+    type Cache = AnyCache;
+
+    fn new_cache(&self, capacity: usize) -> Result<AnyCache, EngineError> {
+        match self {
+            Self::Candle(runner) => runner.new_cache(capacity).map(AnyCache::Candle),
+            Self::Transformers(runner) => runner.new_cache(capacity).map(AnyCache::Transformers),
+        }
+    }
+
+    fn forward(
+        &self,
+        cache: &mut AnyCache,
+        rows: &[Row],
+        logits: &mut Vec<f32>,
+    ) -> Result<(), EngineError> {
+        match (self, cache) {
+            (Self::Candle(runner), AnyCache::Candle(cache)) => runner.forward(cache, rows, logits),
+            (Self::Transformers(runner), AnyCache::Transformers(cache)) => {
+                runner.forward(cache, rows, logits)
+            }
+            (Self::Candle(_) | Self::Transformers(_), _) => {
+                Err(EngineError::Internal("a cache of another runner".into()))
+            }
+        }
+    }
+
+    fn vocabulary(&self) -> usize {
+        match self {
+            Self::Candle(runner) => runner.vocabulary(),
+            Self::Transformers(runner) => runner.vocabulary(),
+        }
+    }
+
+    fn weight_bytes(&self) -> u64 {
+        match self {
+            Self::Candle(runner) => runner.weight_bytes(),
+            Self::Transformers(runner) => runner.weight_bytes(),
+        }
+    }
+
+    fn slot_bytes(&self, capacity: usize) -> u64 {
+        match self {
+            Self::Candle(runner) => runner.slot_bytes(capacity),
+            Self::Transformers(runner) => runner.slot_bytes(capacity),
+        }
+    }
+
+    fn max_slots(&self) -> Option<usize> {
+        match self {
+            Self::Candle(runner) => runner.max_slots(),
+            Self::Transformers(runner) => runner.max_slots(),
+        }
+    }
+}
+
+impl Cache for AnyCache {
+    fn resize(&mut self, slots: usize) -> Result<(), EngineError> {
+        match self {
+            Self::Candle(cache) => cache.resize(slots),
+            Self::Transformers(cache) => cache.resize(slots),
+        }
+    }
+
+    fn bytes(&self) -> u64 {
+        match self {
+            Self::Candle(cache) => cache.bytes(),
+            Self::Transformers(cache) => cache.bytes(),
+        }
+    }
+}
