@@ -1,1 +1,3 @@
 //! Commands and flags.
+
+pub mod models;

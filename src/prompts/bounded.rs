@@ -6,11 +6,7 @@ use super::options::bytes;
 use super::{Limits, PromptError};
 
 /// All bytes of a reader, refused beyond the limit without reading more.
-pub(super) fn read(
-    list: &str,
-    reader: impl Read,
-    limits: &Limits,
-) -> Result<Vec<u8>, PromptError> {
+pub(super) fn read(list: &str, reader: impl Read, limits: &Limits) -> Result<Vec<u8>, PromptError> {
     let mut content = Vec::new();
     let most = limits.list_bytes;
     reader

@@ -47,8 +47,7 @@ pub(super) fn read_document(text: &str, list: &mut ListBuilder<'_>) -> Result<()
 fn read_record(json: &str, line: usize, list: &mut ListBuilder<'_>) -> Result<(), PromptError> {
     let most = list.limits().record_bytes;
     if json.len() > most {
-        let reason =
-            format!("the record has {} bytes, the limit is {}", json.len(), bytes(most));
+        let reason = format!("the record has {} bytes, the limit is {}", json.len(), bytes(most));
         return Err(list.error(line, reason));
     }
     let value = serde_json::from_str(json)

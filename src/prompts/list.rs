@@ -87,7 +87,10 @@ impl<'a> ListBuilder<'a> {
         let Limits { prompt_bytes, list_bytes, .. } = *self.limits();
         let size = content.bytes();
         if size > prompt_bytes {
-            return Err(format!("the prompt has {size} bytes, the limit is {}", bytes(prompt_bytes)));
+            return Err(format!(
+                "the prompt has {size} bytes, the limit is {}",
+                bytes(prompt_bytes)
+            ));
         }
         self.bytes = self.bytes.saturating_add(size);
         if self.bytes > list_bytes {

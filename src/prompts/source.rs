@@ -211,7 +211,9 @@ mod tests {
     #[test]
     fn a_name_is_a_built_in_list_and_a_path_is_a_path() {
         let source = |text| PromptSource::parse(text, Some(Path::new("/base")));
-        assert!(matches!(source("quickstart"), PromptSource::BuiltIn(list) if list.name == "quickstart"));
+        assert!(
+            matches!(source("quickstart"), PromptSource::BuiltIn(list) if list.name == "quickstart")
+        );
         assert_eq!(source("./quickstart"), PromptSource::Path("/base/./quickstart".into()));
         assert_eq!(source("a.txt"), PromptSource::Path("/base/a.txt".into()));
         assert_eq!(source("/a.txt"), PromptSource::Path("/a.txt".into()));

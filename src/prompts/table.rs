@@ -12,10 +12,8 @@ pub(super) fn read(
     delimiter: u8,
     list: &mut ListBuilder<'_>,
 ) -> Result<(), PromptError> {
-    let mut reader = ReaderBuilder::new()
-        .delimiter(delimiter)
-        .trim(Trim::Headers)
-        .from_reader(text.as_bytes());
+    let mut reader =
+        ReaderBuilder::new().delimiter(delimiter).trim(Trim::Headers).from_reader(text.as_bytes());
     let header = reader.headers().map_err(|error| invalid(&error, list))?.clone();
     if header.is_empty() {
         return Ok(());
@@ -49,7 +47,9 @@ impl Columns {
             Some(name) => Some(column(name).ok_or_else(|| {
                 format!("there is no column \"{name}\"; its columns are {}", names())
             })?),
-            None => column("prompt").or_else(|| column("text")).or((header.len() == 1).then_some(0)),
+            None => {
+                column("prompt").or_else(|| column("text")).or((header.len() == 1).then_some(0))
+            }
         };
         if prompt.is_none() && !list.has_template() {
             let names = names();

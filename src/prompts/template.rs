@@ -71,12 +71,7 @@ impl Template {
     }
 
     /// The prompt of a record.
-    pub(super) fn render(
-        &self,
-        index: usize,
-        id: &str,
-        record: Record,
-    ) -> Result<String, String> {
+    pub(super) fn render(&self, index: usize, id: &str, record: Record) -> Result<String, String> {
         let mut variables = record.fields;
         let text = record.content.as_ref().map(Content::display);
         let extra = [

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::panic)]
 
 mod architecture;
+mod probe;
 mod servers;
 mod store;
 mod tokenizer;
