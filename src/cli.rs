@@ -4,3 +4,4 @@ pub mod args;
 pub mod presets;
 pub mod providers;
 pub mod themes;
+pub mod models;

@@ -6,6 +6,7 @@ mod architecture;
 mod report;
 mod config;
 mod prompts;
+mod probe;
 mod servers;
 mod store;
 mod tokenizer;

@@ -1,5 +1,6 @@
 //! The model store against a hub played by a local server, wheels made here, and the real pip.
 
+mod commands;
 mod files;
 mod hub;
 mod server;
