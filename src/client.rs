@@ -13,10 +13,11 @@ use std::time::{Duration, Instant};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
+use crate::config::paths::Paths;
 use crate::prompts::{Content, Message, Prompt};
 use crate::provider::{
-    BatchSize, Event, Failure, FinishReason, OpenProvider, Provider, ProviderInfo, ProviderSpec,
-    Registry, Request, Sink, Stamped, Usage,
+    BatchSize, Event, Failure, FailureKind, FinishReason, OpenProvider, Provider, ProviderInfo,
+    ProviderSpec, Registry, Request, Sink, Stamped, Usage,
 };
 use crate::sampling::Sampling;
 
@@ -92,7 +93,10 @@ impl Client {
     /// # Errors
     /// What failed, on what, and what to try.
     pub async fn open(spec: &ProviderSpec) -> Result<Self, Failure> {
-        let provider = Registry.open(spec, &|_| {}, CancellationToken::new()).await?;
+        let paths = Paths::of_user()
+            .map_err(|error| Failure::new(FailureKind::Internal, format!("{error:#}")))?;
+        let registry = Registry::new(paths.models(), &paths.catalogue())?;
+        let provider = registry.open(spec, &|_| {}, CancellationToken::new()).await?;
         Ok(Self::new(provider))
     }
 
@@ -128,7 +132,7 @@ impl Client {
     /// order. Fails fast: the first failure cancels the rest.
     ///
     /// # Errors
-    /// The first failure; [`FailureKind::Unsupported`](crate::provider::FailureKind) where
+    /// The first failure; [`FailureKind::Unsupported`] where
     /// this provider cannot batch, with the reason and what to use instead.
     pub async fn batch_generate<C: Into<Content>>(
         &self,
@@ -192,7 +196,7 @@ fn requests<C: Into<Content>>(
     options: &BatchOptions,
 ) -> Result<Vec<Request>, Failure> {
     let invalid = |error: crate::sampling::SamplingError| {
-        Failure::new(crate::provider::FailureKind::InvalidRequest, error.to_string())
+        Failure::new(FailureKind::InvalidRequest, error.to_string())
     };
     options.sampling.validate().map_err(invalid)?;
     let sampling = Arc::new(options.sampling.clone());
@@ -211,7 +215,7 @@ fn requests<C: Into<Content>>(
 }
 
 fn not_run() -> Failure {
-    Failure::new(crate::provider::FailureKind::Internal, "the row was never run")
+    Failure::new(FailureKind::Internal, "the row was never run")
 }
 
 /// Puts events together into responses.

@@ -1,3 +1,9 @@
 //! The workbench and its commands: parses, calls one function, exits.
 
-fn main() {}
+use std::process::ExitCode;
+
+use batchgen::cli;
+
+fn main() -> ExitCode {
+    cli::main()
+}

@@ -7,6 +7,7 @@
 pub mod event;
 pub mod failure;
 pub mod info;
+pub mod local;
 pub mod registry;
 pub mod request;
 pub mod spec;

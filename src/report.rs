@@ -27,7 +27,9 @@ pub use figures::{Figures, PeakBytes};
 pub use format::Format;
 pub use lane::{BatchSizeChange, Detail, Lane, LaneFailure, LaneStatus, Repeat, Row};
 pub use read::{MOST_REPORT_BYTES, read};
-pub use run::{Gpu, Host, Run, RunFacts};
+pub use run::{Run, RunFacts};
+
+pub use crate::probe::{Gpu, Host};
 
 use crate::bench::verify::Verdict;
 

@@ -9,6 +9,7 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use crate::bench::event::RunEvent;
 use crate::bench::recorder::{LaneRecord, LaneState, Pass, Recorder};
 use crate::provider::Event;
+use crate::text::visible;
 use crate::units;
 
 /// How often a bar follows the record.
@@ -40,11 +41,11 @@ impl Progress {
     /// Follows an event that `recorder` has taken.
     pub fn follow(&mut self, event: &RunEvent, recorder: &Recorder) {
         match event {
-            RunEvent::Preparing(what) => self.say(&units::plain(what)),
+            RunEvent::Preparing(what) => self.say(&visible(what)),
             RunEvent::WarmUp { .. } => self.say("warming up"),
             RunEvent::LaneStarted { lane, repeat } => self.begin(recorder, *lane, *repeat),
             RunEvent::LaneFinished { .. } => self.end(recorder),
-            RunEvent::Provider(Event::Notice(text)) => self.note(&units::plain(text)),
+            RunEvent::Provider(Event::Notice(text)) => self.note(&visible(text)),
             RunEvent::Provider(_) | RunEvent::Probe(_) | RunEvent::BatchSize(_) => {
                 self.refresh(recorder);
             }
@@ -79,7 +80,7 @@ impl Progress {
 
     fn begin(&mut self, recorder: &Recorder, lane: usize, repeat: usize) {
         let Some(record) = recorder.lanes.get(lane) else { return };
-        let label = units::plain(&record.spec.label);
+        let label = visible(&record.spec.label);
         let title = if repeat == 0 { label } else { format!("{label} (repeat {})", repeat + 1) };
         match &mut self.style {
             Style::Quiet => {}
@@ -135,12 +136,12 @@ fn describe_end(lane: &LaneRecord, pass: &Pass) -> String {
     let how = match &lane.state {
         LaneState::Done => "done".to_owned(),
         LaneState::Cancelled => "stopped".to_owned(),
-        LaneState::Failed(failure) => format!("failed: {}", units::plain(&failure.message)),
+        LaneState::Failed(failure) => format!("failed: {}", visible(&failure.message)),
         LaneState::Waiting | LaneState::WarmingUp | LaneState::Running => "running".to_owned(),
     };
     format!(
         "{:<18} {}/{} rows  {}  {}  {how}",
-        units::plain(&lane.spec.label),
+        visible(&lane.spec.label),
         pass.done,
         pass.rows.len(),
         units::known(rate, units::throughput),

@@ -62,6 +62,11 @@ impl Paths {
         self.data.join("runs")
     }
 
+    /// The user's model catalogue; it need not exist.
+    pub fn catalogue(&self) -> PathBuf {
+        self.config.join("models.toml")
+    }
+
     /// Downloaded models.
     pub fn models(&self) -> PathBuf {
         self.cache.join("models")

@@ -1,11 +1,14 @@
 //! All providers by name, and how one is opened from what the user wrote.
 
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use async_trait::async_trait;
 use tokio_util::sync::CancellationToken;
 
+use super::local::Local;
 use super::{Failure, FailureKind, Provider, ProviderSpec};
+use crate::engine::store::{Catalogue, Store};
 
 /// Opens providers. The registry does it for real; tests bring their own.
 #[async_trait]
@@ -24,18 +27,37 @@ pub trait OpenProvider: Send + Sync {
 }
 
 /// The providers of this program.
-#[derive(Debug, Clone, Default)]
-pub struct Registry;
+#[derive(Debug, Clone)]
+pub struct Registry {
+    store: Store,
+}
+
+impl Registry {
+    /// Providers over the models under `models`, with the user's catalogue file, if there is
+    /// one, laid over the built-in catalogue.
+    ///
+    /// # Errors
+    /// A damaged catalogue file.
+    pub fn new(models: PathBuf, catalogue: &Path) -> Result<Self, Failure> {
+        let catalogue = Catalogue::with_user_file(catalogue)?;
+        Ok(Self { store: Store::new(models, catalogue) })
+    }
+}
 
 #[async_trait]
 impl OpenProvider for Registry {
     async fn open(
         &self,
         spec: &ProviderSpec,
-        _progress: &(dyn Fn(String) + Send + Sync),
-        _cancel: CancellationToken,
+        progress: &(dyn Fn(String) + Send + Sync),
+        cancel: CancellationToken,
     ) -> Result<Arc<dyn Provider>, Failure> {
-        let message = format!("there is no provider \"{}\"; providers: local", spec.provider);
-        Err(Failure::new(FailureKind::Unsupported, message))
+        match spec.provider.as_str() {
+            "local" => Ok(Arc::new(Local::open(spec, &self.store, progress, cancel).await?)),
+            other => {
+                let message = format!("there is no provider \"{other}\"; providers: local");
+                Err(Failure::new(FailureKind::Unsupported, message))
+            }
+        }
     }
 }

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use super::redact;
 use crate::bench::recorder::Recorder;
 use crate::config::Plan;
+use crate::probe::Host;
 use crate::prompts::PromptList;
 
 /// What the record of a run does not know about it.
@@ -50,35 +51,6 @@ pub struct Run {
     pub notices: Vec<String>,
     /// The plan as written by the version that ran it, so that any version can read it.
     pub plan: serde_json::Value,
-}
-
-/// A machine; what could not be read is absent.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-pub struct Host {
-    /// Name and version of the operating system.
-    pub os: String,
-    /// The processor's name.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub cpu: Option<String>,
-    /// Physical cores.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub cores: Option<usize>,
-    /// Memory of the machine, bytes.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub memory_bytes: Option<u64>,
-    /// The GPUs that could be found.
-    #[serde(default)]
-    pub gpus: Vec<Gpu>,
-}
-
-/// A GPU.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Gpu {
-    /// The device's name.
-    pub name: String,
-    /// Its memory, bytes.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub memory_bytes: Option<u64>,
 }
 
 impl Run {

@@ -3,10 +3,10 @@
 #![allow(clippy::unwrap_used, clippy::panic)]
 
 mod architecture;
-mod report;
 mod config;
-mod prompts;
 mod probe;
+mod prompts;
+mod report;
 mod servers;
 mod store;
 mod tokenizer;

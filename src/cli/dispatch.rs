@@ -1,0 +1,197 @@
+//! From the command line to the function that does it.
+
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use anyhow::{Context, bail};
+use tokio_util::sync::CancellationToken;
+
+use super::args::{
+    Cli, Command, CompareArgs, ModelsCommand, OutputFlags, PresetsCommand, ResumeArgs, RunFlags,
+};
+use super::exit::Exit;
+use super::models::Meter;
+use super::run::Headless;
+use super::signals::Signals;
+use super::{models, presets, providers, themes};
+use crate::bench::Job;
+use crate::config::{Paths, Resolved, RunRequest, resolve};
+use crate::provider::{ProviderSpec, Registry};
+use crate::report::{self, Export};
+
+/// What went wrong, and the status it ends with.
+#[derive(Debug)]
+pub struct Failed {
+    /// The status.
+    pub exit: Exit,
+    /// For people.
+    pub error: anyhow::Error,
+}
+
+/// Marks an error as one of usage or configuration.
+fn usage(error: impl Into<anyhow::Error>) -> Failed {
+    Failed { exit: Exit::Usage, error: error.into() }
+}
+
+impl<E: Into<anyhow::Error>> From<E> for Failed {
+    fn from(error: E) -> Self {
+        Failed { exit: Exit::Failed, error: error.into() }
+    }
+}
+
+/// Does what the command line asks for.
+///
+/// # Errors
+/// Anything that went wrong, with the status to end with.
+pub async fn dispatch(cli: Cli) -> Result<Exit, Failed> {
+    let paths = Paths::of_user().map_err(usage)?;
+    let out = &mut std::io::stdout();
+    match cli.command {
+        None => workbench(&cli.run, &paths).await,
+        Some(Command::Run(args)) => headless(&args.run.request(), &args.output, &paths).await,
+        Some(Command::Sweep(args)) => headless(&args.request(), &args.output, &paths).await,
+        Some(Command::Resume(args)) => resume(&args, &paths).await,
+        Some(Command::Compare(args)) => compare(&args, out),
+        Some(Command::Models(command)) => models_command(command, &paths, out).await,
+        Some(Command::Presets(args)) => {
+            match args.command {
+                None => presets::list(&paths, out),
+                Some(PresetsCommand::Show { name }) => presets::show(&name, &paths, out),
+            }
+            .map_err(usage)?;
+            Ok(Exit::Done)
+        }
+        Some(Command::Themes) => done(themes::list(["terminal", "dark", "light"], &paths, out)),
+        Some(Command::Providers) => done(providers::list(out)),
+    }
+}
+
+fn done(result: anyhow::Result<()>) -> Result<Exit, Failed> {
+    result?;
+    Ok(Exit::Done)
+}
+
+async fn workbench(_flags: &RunFlags, _paths: &Paths) -> Result<Exit, Failed> {
+    Ok(Exit::Done)
+}
+
+async fn headless(
+    request: &RunRequest,
+    output: &OutputFlags,
+    paths: &Paths,
+) -> Result<Exit, Failed> {
+    let headless = Headless {
+        providers: Arc::new(registry(paths)?),
+        exports: Export::open_all(&output.report).map_err(usage)?,
+        quiet: output.quiet,
+        command: Some(command_line()),
+    };
+    let Resolved { plan, prompts } = resolve(request, paths).map_err(usage)?;
+    let job = Job { plan, prompts: Arc::new(prompts) };
+    Ok(headless.run(job, &paths.runs()).await?)
+}
+
+async fn resume(args: &ResumeArgs, paths: &Paths) -> Result<Exit, Failed> {
+    let headless = Headless {
+        providers: Arc::new(registry(paths)?),
+        exports: Export::open_all(&args.output.report).map_err(usage)?,
+        quiet: args.output.quiet,
+        command: None,
+    };
+    let folder = run_folder(&args.run, &paths.runs()).map_err(usage)?;
+    Ok(headless.resume(&folder).await?)
+}
+
+fn registry(paths: &Paths) -> Result<Registry, Failed> {
+    Registry::new(paths.models(), &paths.catalogue()).map_err(usage)
+}
+
+/// The folder of a run: a path, or a name under `runs`.
+fn run_folder(run: &str, runs: &Path) -> anyhow::Result<PathBuf> {
+    let is_name = !run.contains(['/', '\\']) && run != "." && run != "..";
+    let folder = if is_name { runs.join(run) } else { PathBuf::from(run) };
+    if folder.is_dir() {
+        return Ok(folder);
+    }
+    let mut names: Vec<_> = std::fs::read_dir(runs)
+        .into_iter()
+        .flatten()
+        .filter_map(|entry| entry.ok()?.file_name().into_string().ok())
+        .collect();
+    names.sort();
+    match names.last() {
+        Some(newest) => bail!("there is no run \"{run}\"; the newest is {newest}"),
+        None => bail!("there is no run \"{run}\", and none in {}", runs.display()),
+    }
+}
+
+fn compare(args: &CompareArgs, out: &mut impl Write) -> Result<Exit, Failed> {
+    let a = report::read(&args.a).map_err(usage)?;
+    let b = report::read(&args.b).map_err(usage)?;
+    let text = report::compare(&a, &b);
+    if let Some(path) = &args.report {
+        report::write_atomically(path, text.as_bytes())?;
+    }
+    write!(out, "{text}")?;
+    Ok(Exit::Done)
+}
+
+async fn models_command(
+    command: ModelsCommand,
+    paths: &Paths,
+    out: &mut (impl Write + Send),
+) -> Result<Exit, Failed> {
+    let named = |model: Option<String>| model.unwrap_or_else(|| ProviderSpec::default().model);
+    match command {
+        ModelsCommand::List => models::list(paths, out)?,
+        ModelsCommand::Path { model: None } => writeln!(out, "{}", paths.models().display())?,
+        ModelsCommand::Path { model: Some(model) } => models::path(paths, &model, out)?,
+        ModelsCommand::Fetch { model } => return fetch(&named(model), paths, out).await,
+    }
+    Ok(Exit::Done)
+}
+
+/// Fetches a model; ctrl-c stops it, and what has arrived is gone on with the next time.
+async fn fetch(name: &str, paths: &Paths, out: &mut (impl Write + Send)) -> Result<Exit, Failed> {
+    let meter = Meter::new(false);
+    let cancel = CancellationToken::new();
+    let mut signals = Signals::listen()?;
+    let progress = |progress| meter.follow(progress);
+    let fetching = models::fetch(paths, name, &progress, &cancel, out);
+    tokio::pin!(fetching);
+    loop {
+        tokio::select! {
+            () = signals.next() => cancel.cancel(),
+            fetched = &mut fetching => match fetched {
+                Err(_) if cancel.is_cancelled() => return Ok(Exit::Interrupted),
+                result => return done(result),
+            }
+        }
+    }
+}
+
+/// This command line, ready for a shell.
+fn command_line() -> String {
+    let words = std::env::args().enumerate().map(|(place, word)| {
+        let plain = |c: char| c.is_ascii_alphanumeric() || "-_./:=,+@%".contains(c);
+        match (place, word.chars().all(plain) && !word.is_empty()) {
+            (0, _) => "batchgen-tui".to_owned(),
+            (_, true) => word,
+            (_, false) => format!("'{}'", word.replace('\'', r"'\''")),
+        }
+    });
+    words.collect::<Vec<_>>().join(" ")
+}
+
+/// Runs [`dispatch`] on a runtime of its own.
+///
+/// # Errors
+/// As [`dispatch`].
+pub fn block_on(cli: Cli) -> Result<Exit, Failed> {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .context("cannot start the async runtime")?;
+    runtime.block_on(dispatch(cli))
+}

@@ -1,0 +1,118 @@
+//! Headless runs: start or resume one, follow it to its end, judge it, write its reports.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use jiff::Timestamp;
+
+use super::exit::Exit;
+use super::progress::Progress;
+use super::signals::Signals;
+use super::summary::summary;
+use crate::bench::journal::Restored;
+use crate::bench::verify::Outcome;
+use crate::bench::{self, Job, RunHandle};
+use crate::provider::OpenProvider;
+use crate::report::{Export, Report, RunFacts};
+
+/// What a headless run needs besides its job.
+pub struct Headless {
+    /// How providers are opened.
+    pub providers: Arc<dyn OpenProvider>,
+    /// Where reports go.
+    pub exports: Vec<Export>,
+    /// Nothing but errors is printed.
+    pub quiet: bool,
+    /// The command line that repeats the run.
+    pub command: Option<String>,
+}
+
+impl Headless {
+    /// Runs a job to its end.
+    ///
+    /// # Errors
+    /// When the run's folder or a report cannot be written.
+    pub async fn run(&self, job: Job, runs: &Path) -> anyhow::Result<Exit> {
+        if job.prompts.prompts.is_empty() {
+            eprintln!("the prompt list {} is empty: there is nothing to run", job.prompts.name);
+            return Ok(Exit::Done);
+        }
+        let handle = bench::start(job.clone(), self.providers.clone(), runs)?;
+        self.follow(job, handle).await
+    }
+
+    /// Goes on with a run that was interrupted.
+    ///
+    /// # Errors
+    /// When the run cannot be read, or a report cannot be written.
+    pub async fn resume(&self, folder: &Path) -> anyhow::Result<Exit> {
+        let restored = Restored::open(folder)?;
+        let job = restored.job.clone();
+        self.follow(job, bench::run::resume(restored, self.providers.clone())).await
+    }
+
+    async fn follow(&self, job: Job, mut handle: RunHandle) -> anyhow::Result<Exit> {
+        let mut progress = Progress::new(self.quiet);
+        progress.note(&format!("run {}", handle.id));
+        let interrupted = drain(&mut handle, &mut progress).await?;
+        let facts = RunFacts {
+            id: handle.id.clone(),
+            started_at: handle.started_at,
+            finished_at: Some(Timestamp::now()),
+            version: env!("CARGO_PKG_VERSION").into(),
+            host: crate::probe::host(),
+            command: self.command.clone(),
+        };
+        let report = Report::build(&facts, &job.plan, &job.prompts, &handle.recorder);
+        self.write(&report)?;
+        if !self.quiet {
+            print!("{}", summary(&report));
+            self.exports.iter().for_each(|export| println!("report: {}", export.path().display()));
+        }
+        if interrupted {
+            eprintln!("interrupted; go on with: batchgen-tui resume {}", handle.id);
+        }
+        Ok(exit(&report, interrupted))
+    }
+
+    /// Writes every report, also when one of them fails.
+    fn write(&self, report: &Report) -> anyhow::Result<()> {
+        let written: Vec<_> = self.exports.iter().map(|export| export.write(report)).collect();
+        written.into_iter().collect()
+    }
+}
+
+/// Follows a run until it is over. Gives whether it was interrupted: the first signal stops the
+/// run and keeps what was finished, the second ends the program at once.
+async fn drain(handle: &mut RunHandle, progress: &mut Progress) -> anyhow::Result<bool> {
+    let mut signals = Signals::listen()?;
+    let mut interrupted = false;
+    loop {
+        tokio::select! {
+            biased;
+            () = signals.next() => stop(handle, progress, &mut interrupted),
+            stamp = handle.events.recv() => {
+                let Some(stamp) = stamp else { return Ok(interrupted) };
+                let event = stamp.event.clone();
+                handle.recorder.apply(stamp);
+                progress.follow(&event, &handle.recorder);
+            }
+        }
+    }
+}
+
+fn stop(handle: &RunHandle, progress: &mut Progress, interrupted: &mut bool) {
+    if std::mem::replace(interrupted, true) {
+        std::process::exit(130);
+    }
+    progress.note("stopping; what was finished is kept (once more to leave at once)");
+    handle.controls.stop();
+}
+
+fn exit(report: &Report, interrupted: bool) -> Exit {
+    match report.verdict.as_ref().map(|verdict| verdict.outcome) {
+        _ if interrupted => Exit::Interrupted,
+        Some(Outcome::Verified) => Exit::Done,
+        Some(Outcome::Incomplete | Outcome::Failed) | None => Exit::Failed,
+    }
+}
