@@ -1,15 +1,17 @@
 //! JSON: one document, or one record a line.
 
-use std::fmt;
+use std::ops::Range;
 
-use serde::de::{DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
-use serde_json::value::RawValue;
+use serde::de::IgnoredAny;
 
 use super::PromptError;
 use super::bounded::newlines;
 use super::list::ListBuilder;
 use super::options::bytes;
 use super::record::Record;
+
+const DOCUMENT: &str =
+    "a .json list is an array of prompts, or an object with such an array as \"prompts\"";
 
 /// Reads a record a line; blank lines are skipped.
 pub(super) fn read_lines(text: &str, list: &mut ListBuilder<'_>) -> Result<(), PromptError> {
@@ -26,21 +28,20 @@ pub(super) fn read_document(text: &str, list: &mut ListBuilder<'_>) -> Result<()
     if text.trim().is_empty() {
         return Ok(());
     }
-    let most = list.limits().prompts;
-    let mut parser = serde_json::Deserializer::from_str(text);
-    let items = Items { most }
-        .deserialize(&mut parser)
-        .and_then(|items| parser.end().map(|()| items))
-        .map_err(|error| list.error(error.line().max(1), invalid(&error)))?;
+    let mut cursor = Cursor { text, at: 0 };
+    let result = cursor.document(list);
     let (mut line, mut counted) = (1, 0);
-    for item in items {
-        // the items are slices of the text, in its order
-        let start = (item.get().as_ptr() as usize).saturating_sub(text.as_ptr() as usize);
-        line += newlines(&text.as_bytes()[counted..start]);
-        counted = start;
-        read_record(item.get(), line, list)?;
+    let mut line_at = |at: usize| {
+        line += newlines(&text.as_bytes()[counted..at]);
+        counted = at;
+        line
+    };
+    match result {
+        Ok(items) => items
+            .into_iter()
+            .try_for_each(|item| read_record(&text[item.clone()], line_at(item.start), list)),
+        Err(fault) => Err(list.error(line_at(fault.at.min(text.len())), fault.reason)),
     }
-    Ok(())
 }
 
 /// Reads the record that begins in this line.
@@ -61,55 +62,127 @@ fn invalid(error: &serde_json::Error) -> String {
     let message = error.to_string();
     let place = format!(" at line {} column {}", error.line(), error.column());
     match message.strip_suffix(&place) {
-        Some(message) if error.is_data() => message.to_owned(),
         Some(message) => format!("not valid JSON: {message} at column {}", error.column()),
         None => format!("not valid JSON: {message}"),
     }
 }
 
-/// The items of the document as slices of it, so that a large file is not held twice.
-struct Items {
-    most: usize,
+/// Walks over a document and finds its records as slices, so that none of it is held twice and
+/// each record has its line.
+struct Cursor<'a> {
+    text: &'a str,
+    at: usize,
 }
 
-impl<'de> DeserializeSeed<'de> for Items {
-    type Value = Vec<&'de RawValue>;
-
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
-        deserializer.deserialize_any(self)
-    }
+/// What is wrong with a document, and at which byte.
+struct Fault {
+    at: usize,
+    reason: String,
 }
 
-impl<'de> Visitor<'de> for Items {
-    type Value = Vec<&'de RawValue>;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("an array of prompts, or an object with such an array as \"prompts\"")
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Self::Value, A::Error> {
-        let mut found = Vec::new();
-        while let Some(item) = items.next_element()? {
-            if found.len() == self.most {
-                return Err(A::Error::custom(too_many(self.most)));
-            }
-            found.push(item);
+impl Cursor<'_> {
+    /// The records of the whole document.
+    fn document(&mut self, list: &ListBuilder<'_>) -> Result<Vec<Range<usize>>, Fault> {
+        let most = list.limits().prompts;
+        let items = match self.peek() {
+            Some(b'[') => self.array(most)?,
+            Some(b'{') => self.object(most)?,
+            _ => return Err(self.fault(DOCUMENT)),
+        };
+        match self.peek() {
+            None => Ok(items),
+            Some(_) => Err(self.fault("not valid JSON: something follows the end of the document")),
         }
-        Ok(found)
     }
 
-    fn visit_map<A: MapAccess<'de>>(self, mut fields: A) -> Result<Self::Value, A::Error> {
+    fn array(&mut self, most: usize) -> Result<Vec<Range<usize>>, Fault> {
+        let mut items = Vec::new();
+        self.expect(b'[', DOCUMENT)?;
+        if self.take(b']') {
+            return Ok(items);
+        }
+        loop {
+            if items.len() == most {
+                return Err(self.fault(&too_many(most)));
+            }
+            items.push(self.value()?);
+            if self.take(b']') {
+                return Ok(items);
+            }
+            self.expect(b',', "not valid JSON: `,` or `]` is missing after a record")?;
+        }
+    }
+
+    /// The records in the object's `prompts`.
+    fn object(&mut self, most: usize) -> Result<Vec<Range<usize>>, Fault> {
         let mut found = None;
-        while let Some(key) = fields.next_key::<String>()? {
+        self.expect(b'{', DOCUMENT)?;
+        let mut ended = self.take(b'}');
+        while !ended {
+            let key = self.key()?;
+            self.expect(b':', "not valid JSON: `:` is missing after a key")?;
             if key == "prompts" {
-                found = Some(fields.next_value_seed(Items { most: self.most })?);
+                found = Some(self.array(most)?);
             } else {
-                fields.next_value::<IgnoredAny>()?;
+                self.value()?;
+            }
+            ended = self.take(b'}');
+            if !ended {
+                self.expect(b',', "not valid JSON: `,` or `}` is missing after a value")?;
             }
         }
-        found.ok_or_else(|| {
-            A::Error::custom("the object has no \"prompts\": write an array, or {\"prompts\": […]}")
+        found.ok_or_else(|| Fault {
+            at: 0,
+            reason: "the object has no \"prompts\": write an array, or {\"prompts\": […]}".into(),
         })
+    }
+
+    fn key(&mut self) -> Result<String, Fault> {
+        let range = self.value()?;
+        serde_json::from_str(&self.text[range.clone()]).map_err(|_| Fault {
+            at: range.start,
+            reason: "not valid JSON: a key must be a string".into(),
+        })
+    }
+
+    /// Steps over one value of any kind.
+    fn value(&mut self) -> Result<Range<usize>, Fault> {
+        self.peek();
+        let start = self.at;
+        let rest = &self.text[start..];
+        let mut values = serde_json::Deserializer::from_str(rest).into_iter::<IgnoredAny>();
+        match values.next() {
+            Some(Ok(IgnoredAny)) => self.at = start + values.byte_offset(),
+            Some(Err(error)) => {
+                let lines = rest.split_inclusive('\n').take(error.line().max(1) - 1);
+                let at = start + lines.map(str::len).sum::<usize>();
+                return Err(Fault { at, reason: invalid(&error) });
+            }
+            None => return Err(self.fault("not valid JSON: the document ends too soon")),
+        }
+        Ok(start..self.at)
+    }
+
+    /// The next byte that is not white space.
+    fn peek(&mut self) -> Option<u8> {
+        let rest = &self.text.as_bytes()[self.at..];
+        let blank = rest.iter().take_while(|byte| matches!(byte, b' ' | b'\n' | b'\r' | b'\t'));
+        self.at += blank.count();
+        self.text.as_bytes().get(self.at).copied()
+    }
+
+    fn take(&mut self, byte: u8) -> bool {
+        let found = self.peek() == Some(byte);
+        self.at += usize::from(found);
+        found
+    }
+
+    fn expect(&mut self, byte: u8, otherwise: &str) -> Result<(), Fault> {
+        if self.take(byte) { Ok(()) } else { Err(self.fault(otherwise)) }
+    }
+
+    fn fault(&self, reason: &str) -> Fault {
+        Fault { at: self.at, reason: reason.to_owned() }
     }
 }
 
