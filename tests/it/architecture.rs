@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 const LAYERS: &[(&str, &[&str])] = &[
     ("sampling", &[]),
     ("units", &[]),
+    ("text", &[]),
     ("prompts", &[]),
     ("probe", &[]),
     ("engine", &["sampling", "prompts", "probe"]),
@@ -14,19 +15,19 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("client", &["sampling", "prompts", "provider", "config"]),
     ("config", &["sampling", "prompts", "provider"]),
     ("bench", &["sampling", "prompts", "probe", "provider", "config"]),
-    ("report", &["sampling", "units", "prompts", "probe", "provider", "config", "bench"]),
+    ("report", &["sampling", "units", "text", "prompts", "probe", "provider", "config", "bench"]),
     (
         "tui",
         &[
-            "sampling", "units", "prompts", "probe", "provider", "config", "bench", "report",
-            "engine",
+            "sampling", "units", "text", "prompts", "probe", "provider", "config", "bench",
+            "report", "engine",
         ],
     ),
     (
         "cli",
         &[
-            "sampling", "units", "prompts", "probe", "engine", "provider", "config", "bench",
-            "report", "tui",
+            "sampling", "units", "text", "prompts", "probe", "engine", "provider", "config",
+            "bench", "report", "tui",
         ],
     ),
 ];

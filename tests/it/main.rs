@@ -4,6 +4,7 @@
 
 mod architecture;
 mod config;
+mod llama_cpp;
 mod probe;
 mod prompts;
 mod report;

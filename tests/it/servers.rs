@@ -122,8 +122,12 @@ impl LlamaServer {
             .enable_all()
             .build()
             .map_err(|error| error.to_string())?;
-        let client =
-            reqwest::Client::builder().no_proxy().build().map_err(|error| error.to_string())?;
+        let client = reqwest::Client::builder()
+            .no_proxy()
+            // nothing notices that the server closes an idle connection between two requests
+            .pool_max_idle_per_host(0)
+            .build()
+            .map_err(|error| error.to_string())?;
         let address = format!("http://127.0.0.1:{port}");
         let mut server = Self { process, address, runtime, client };
         server.wait_until_healthy().map_err(|reason| {
