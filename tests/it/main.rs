@@ -4,9 +4,12 @@
 
 mod architecture;
 mod config;
+mod damaged_models;
+mod logits;
 mod probe;
 mod prompts;
 mod report;
 mod servers;
 mod store;
+mod tiny_models;
 mod tokenizer;
