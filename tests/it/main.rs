@@ -5,9 +5,12 @@
 mod architecture;
 mod config;
 mod llama_cpp;
+mod damaged_models;
+mod logits;
 mod probe;
 mod prompts;
 mod report;
 mod servers;
 mod store;
+mod tiny_models;
 mod tokenizer;

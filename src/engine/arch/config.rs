@@ -37,6 +37,8 @@ const READ: &[&str] = &[
 /// Keys that say nothing about the computation of logits.
 const HARMLESS: &[&str] = &[
     "attention_dropout",
+    // transformers has these architectures itself since their code was beside the weights
+    "auto_map",
     "bos_token_id",
     "dtype",
     "embd_pdrop",
@@ -51,6 +53,7 @@ const HARMLESS: &[&str] = &[
     "pad_token_id",
     "pretraining_tp",
     "resid_pdrop",
+    "return_dict",
     "torch_dtype",
     "transformers.js_config",
     "transformers_version",
@@ -70,6 +73,7 @@ const NEUTRAL: &[(&str, Neutral)] = &[
     ("partial_rotary_factor", Neutral::One),
     ("quantization_config", Neutral::Absent),
     ("rope_interleaved", Neutral::False),
+    ("use_mrope", Neutral::False),
     ("use_qk_norm", Neutral::False),
 ];
 

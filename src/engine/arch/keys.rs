@@ -46,6 +46,7 @@ pub fn read(metadata: &Metadata, source: &Path) -> Result<Decoder, EngineError> 
     };
     let architecture =
         Architecture::parse(word).ok_or_else(|| unknown_architecture(source, word))?;
+    refuse_split(metadata, source)?;
     let keys = Keys { metadata, source, prefix: word };
     keys.refuse_unknown()?;
     keys.refuse_unlike("expert_count", 0.0)?;
@@ -53,6 +54,17 @@ pub fn read(metadata: &Metadata, source: &Path) -> Result<Decoder, EngineError> 
     keys.refuse_unlike("attention.causal", 1.0)?;
     keys.refuse_unlike("rope.scaling.attn_factor", 1.0)?;
     keys.decoder(architecture)?.validate(source)
+}
+
+/// A model in several GGUF files has the keys in the first and tensors in all of them.
+fn refuse_split(metadata: &Metadata, source: &Path) -> Result<(), EngineError> {
+    match metadata.get("split.count").and_then(scalar) {
+        Some(parts) if parts > 1.0 => Err(EngineError::Unsupported {
+            reason: format!("{} is one of {parts} parts of a model", source.display()),
+            instead: "join the parts with llama.cpp's llama-gguf-split --merge".into(),
+        }),
+        _ => Ok(()),
+    }
 }
 
 struct Keys<'a> {
@@ -310,6 +322,13 @@ mod tests {
         assert_eq!(same.kv_heads, 3);
         let refused = read_with("llama.attention.head_count_kv", heads([3, 9])).unwrap_err();
         assert!(refused.contains("differs between layers"), "{refused}");
+    }
+
+    #[test]
+    fn a_part_of_a_split_model_is_refused_with_what_to_do() {
+        assert!(read_with("split.count", Value::U16(1)).is_ok());
+        let refused = read_with("split.count", Value::U16(3)).unwrap_err();
+        assert!(refused.contains("one of 3 parts"), "{refused}");
     }
 
     #[test]
