@@ -183,11 +183,11 @@ pub enum PresetsCommand {
 /// What is told about a run.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Args)]
 pub struct OutputFlags {
-    /// Write a report; its extension says the format (.json .csv .md .html); may be repeated
-    #[arg(long, value_name = "FILE")]
+    /// Write a report; its extension says the format (.json .csv .md); may be repeated
+    #[arg(long, value_name = "FILE", help_heading = "Output")]
     pub report: Vec<PathBuf>,
     /// Print nothing but errors
-    #[arg(long, short)]
+    #[arg(long, short, help_heading = "Output")]
     pub quiet: bool,
 }
 
@@ -228,13 +228,13 @@ pub struct CommonFlags {
     #[command(flatten)]
     pub sampling: SamplingFlags,
     /// How often every lane runs
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", help_heading = "Run")]
     pub repeats: Option<usize>,
     /// Rows run before the first lane, unmeasured
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", help_heading = "Run")]
     pub warmup: Option<usize>,
     /// What a failed row does: stop its lane, or let it continue
-    #[arg(long, value_name = "WHAT", value_parser = on_error())]
+    #[arg(long, value_name = "WHAT", value_parser = on_error(), help_heading = "Run")]
     pub on_error: Option<OnError>,
 }
 
@@ -254,7 +254,7 @@ pub struct ProviderFlags {
     /// Name of the environment variable that holds the key
     #[arg(long, value_name = "NAME")]
     pub api_key_env: Option<String>,
-    /// The local engine's runner: cpu or candle
+    /// The local engine's runner; default: candle
     #[arg(long, value_name = "RUNNER")]
     pub runner: Option<String>,
     /// Threads of the local engine; default: the physical cores
