@@ -3,7 +3,8 @@
 use serde_json::Value;
 
 use super::{Page, escape};
-use crate::report::{Host, Lane, Report};
+use crate::probe::Host;
+use crate::report::{Lane, Report};
 use crate::units;
 
 /// Most providers and GPUs that are named.
