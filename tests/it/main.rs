@@ -4,8 +4,8 @@
 
 mod architecture;
 mod config;
-mod llama_cpp;
 mod damaged_models;
+mod llama_cpp;
 mod logits;
 mod probe;
 mod prompts;
