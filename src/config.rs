@@ -18,5 +18,5 @@ pub use layer::{LaneEntry, Layer, ProviderLayer, SamplingLayer};
 pub use paths::Paths;
 pub use plan::{LaneSpec, Mode, OnError, Plan};
 pub use preset::{Preset, PresetInfo};
-pub use resolve::{Resolved, RunRequest, resolve};
+pub use resolve::{Resolved, RunRequest, Settled, resolve, settle};
 pub use settings::Settings;

@@ -19,6 +19,7 @@ use crate::bench::Job;
 use crate::config::{Paths, Resolved, RunRequest, resolve};
 use crate::provider::{ProviderSpec, Registry};
 use crate::report::{self, Export};
+use crate::tui::{self, workbench::Workbench};
 
 /// What went wrong, and the status it ends with.
 #[derive(Debug)]
@@ -62,7 +63,11 @@ pub async fn dispatch(cli: Cli) -> Result<Exit, Failed> {
             .map_err(usage)?;
             Ok(Exit::Done)
         }
-        Some(Command::Themes) => done(themes::list(["terminal", "dark", "light"], &paths, out)),
+        Some(Command::Themes) => {
+            let shipped = tui::theme::shipped();
+            let names = shipped.iter().map(|theme| theme.name.as_str());
+            done(themes::list(names, &paths, out))
+        }
         Some(Command::Providers) => done(providers::list(out)),
     }
 }
@@ -72,8 +77,15 @@ fn done(result: anyhow::Result<()>) -> Result<Exit, Failed> {
     Ok(Exit::Done)
 }
 
-async fn workbench(_flags: &RunFlags, _paths: &Paths) -> Result<Exit, Failed> {
-    Ok(Exit::Done)
+async fn workbench(flags: &RunFlags, paths: &Paths) -> Result<Exit, Failed> {
+    tui::check_terminal().map_err(usage)?;
+    let providers = registry(paths)?;
+    let workbench = Workbench::new(paths.clone(), Arc::new(providers)).map_err(usage)?;
+    let opening = workbench.opening(&flags.request()).map_err(usage)?;
+    Ok(match tui::run(opening, Arc::new(workbench)).await? {
+        tui::app::Exit::Quit => Exit::Done,
+        tui::app::Exit::Signal(_) => Exit::Interrupted,
+    })
 }
 
 async fn headless(
@@ -193,5 +205,8 @@ pub fn block_on(cli: Cli) -> Result<Exit, Failed> {
         .enable_all()
         .build()
         .context("cannot start the async runtime")?;
-    runtime.block_on(dispatch(cli))
+    let ended = runtime.block_on(dispatch(cli));
+    // a thread that does not come back must not keep the program open
+    runtime.shutdown_background();
+    ended
 }

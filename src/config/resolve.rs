@@ -1,6 +1,6 @@
 //! From what the user asked for to the plan of a run and its prompts.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 
@@ -23,6 +23,21 @@ pub struct RunRequest {
     pub layer: Layer,
 }
 
+/// A plan, and where its prompts are to be read from.
+#[derive(Debug, Clone)]
+pub struct Settled {
+    /// The valid plan.
+    pub plan: Plan,
+    /// Where the prompts come from.
+    pub source: PromptSource,
+    /// The column or field that holds the prompt.
+    pub column: Option<String>,
+    /// A template, or the path of one, relative to [`Settled::template_base`].
+    pub template: Option<String>,
+    /// The folder that the template's path is relative to; else the current one.
+    pub template_base: Option<PathBuf>,
+}
+
 /// All that a run needs.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Resolved {
@@ -38,6 +53,16 @@ pub struct Resolved {
 /// # Errors
 /// Anything the user wrote that cannot be used: where it stands, why, and what to try.
 pub fn resolve(request: &RunRequest, paths: &Paths) -> anyhow::Result<Resolved> {
+    let settled = settle(request, paths)?;
+    let prompts = settled.load()?;
+    Ok(Resolved { plan: settled.plan, prompts })
+}
+
+/// Like [`resolve`], without loading the prompts.
+///
+/// # Errors
+/// Anything the user wrote about the plan that cannot be used.
+pub fn settle(request: &RunRequest, paths: &Paths) -> anyhow::Result<Settled> {
     check::layer(&request.layer).map_err(|fault| anyhow::anyhow!(fault.reason))?;
     let settings = Settings::load(paths)?;
     let wanted = request.preset.as_deref().or(settings.preset.as_deref());
@@ -49,12 +74,6 @@ pub fn resolve(request: &RunRequest, paths: &Paths) -> anyhow::Result<Resolved> 
         pick(&request.prompts, &preset.prompts, base).unwrap_or((prompts::BUILT_IN[0].name, None));
     let source = PromptSource::parse(written.0, written.1);
     let template = pick(&request.template, &preset.template, base);
-    let options = LoadOptions {
-        // a preset's column belongs to the preset's own prompts
-        column: request.column.clone().or(preset.column.filter(|_| request.prompts.is_none())),
-        template: template.map(|(text, base)| Template::parse(text, base)).transpose()?,
-        ..LoadOptions::default()
-    };
 
     let name = if request.prompts.is_some() { source.name() } else { preset.name };
     // from the ground up: what a layer leaves out depends on the provider named below it
@@ -62,8 +81,31 @@ pub fn resolve(request: &RunRequest, paths: &Paths) -> anyhow::Result<Resolved> 
     let layer = request.layer.clone().over(preset.layer.over(ground));
     let plan = plan(name, &source, layer);
     plan.validate().with_context(|| format!("the plan \"{}\" cannot be run", plan.name))?;
-    let prompts = prompts::load(&source, &options)?;
-    Ok(Resolved { plan, prompts })
+    Ok(Settled {
+        plan,
+        source,
+        // a preset's column belongs to the preset's own prompts
+        column: request.column.clone().or(preset.column.filter(|_| request.prompts.is_none())),
+        template: template.map(|(text, _)| text.to_owned()),
+        template_base: template.and_then(|(_, base)| base).map(Path::to_path_buf),
+    })
+}
+
+impl Settled {
+    /// Loads the prompts.
+    ///
+    /// # Errors
+    /// What is wrong, with the file and the line.
+    pub fn load(&self) -> anyhow::Result<PromptList> {
+        let base = self.template_base.as_deref();
+        let template = self.template.as_deref().map(|text| Template::parse(text, base));
+        let options = LoadOptions {
+            column: self.column.clone(),
+            template: template.transpose()?,
+            ..LoadOptions::default()
+        };
+        Ok(prompts::load(&self.source, &options)?)
+    }
 }
 
 /// What flags say, else what the preset says together with the folder its paths start from.

@@ -1,0 +1,349 @@
+//! Waits for whatever happens first, lets the state change, and draws when something did.
+//!
+//! A frame is drawn at once after a key, else at most 30 times a second, and never while
+//! nothing changes. The loop does not know which backend draws nor where keys come from, so
+//! tests run this same loop.
+
+use std::io;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use anyhow::Context;
+use crossterm::event::Event;
+use futures_util::{Stream, StreamExt};
+use ratatui::Terminal;
+use ratatui::backend::Backend;
+use tokio::sync::mpsc::{self, UnboundedReceiver, UnboundedSender};
+
+use super::app::{App, Effect, Exit, Reply};
+use super::services::Services;
+use super::session::{RunStart, Session};
+use super::{update, views};
+use crate::bench::event::Stamp;
+use crate::bench::run::{Controls, RunHandle};
+use crate::config::Plan;
+use crate::prompts::PromptList;
+
+/// At most 30 frames a second.
+const FRAME: Duration = Duration::from_millis(33);
+
+/// How often a clock on the screen moves.
+const TICK: Duration = Duration::from_millis(125);
+
+/// The most events taken from a run before the screen gets its turn.
+const MOST_EVENTS: usize = 4096;
+
+/// When the next frame may be drawn.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct FrameLimiter {
+    last: Option<Instant>,
+}
+
+impl FrameLimiter {
+    /// The earliest moment of the next frame.
+    pub fn due(&self, now: Instant) -> Instant {
+        self.last.map_or(now, |last| (last + FRAME).max(now))
+    }
+
+    /// A frame was drawn.
+    pub fn drawn(&mut self, now: Instant) {
+        self.last = Some(now);
+    }
+}
+
+/// A run that was started, seen from the loop.
+#[derive(Debug)]
+pub struct Running {
+    /// What happens in it; absent once the channel has closed.
+    pub events: Option<UnboundedReceiver<Stamp>>,
+    /// How to steer it.
+    pub controls: Controls,
+}
+
+impl Running {
+    /// Stops the run and waits until it has put away what was finished, but not for ever.
+    pub async fn end(mut self, patience: Duration) {
+        let Some(events) = &mut self.events else { return };
+        self.controls.stop();
+        let closed = async { while events.recv().await.is_some() {} };
+        let _ = tokio::time::timeout(patience, closed).await;
+    }
+}
+
+/// Where the loop's inputs come from, besides the run.
+pub struct Inputs<I, S> {
+    /// What the terminal sends.
+    pub terminal: I,
+    /// Numbers of signals that end the program.
+    pub signals: S,
+    /// Panics of other threads, in words.
+    pub panics: UnboundedReceiver<String>,
+}
+
+/// What one wait ended with.
+enum Woken {
+    Terminal(Option<io::Result<Event>>),
+    Signal(i32),
+    Panic(String),
+    Reply(Reply),
+    Run(usize),
+    Time,
+}
+
+/// The loop and what it holds besides the state.
+struct Loop<'a, B: Backend> {
+    terminal: &'a mut Terminal<B>,
+    suspend: &'a mut dyn FnMut() -> io::Result<()>,
+    services: Arc<dyn Services>,
+    replies: UnboundedSender<Reply>,
+    running: Option<Running>,
+    limiter: FrameLimiter,
+    /// Something changed since the last frame.
+    changed: bool,
+}
+
+/// Runs until the program is to end; gives back a run that may still be under way.
+///
+/// # Errors
+/// When the terminal cannot be drawn on or read from.
+pub async fn run<B, I, S>(
+    terminal: &mut Terminal<B>,
+    mut inputs: Inputs<I, S>,
+    services: Arc<dyn Services>,
+    app: &mut App,
+    suspend: &mut dyn FnMut() -> io::Result<()>,
+) -> anyhow::Result<(Exit, Option<Running>)>
+where
+    B: Backend,
+    B::Error: Send + Sync + 'static,
+    I: Stream<Item = io::Result<Event>> + Unpin,
+    S: Stream<Item = i32> + Unpin,
+{
+    let (replies, mut incoming) = mpsc::unbounded_channel();
+    let mut this = Loop {
+        terminal,
+        suspend,
+        services,
+        replies,
+        running: None,
+        limiter: FrameLimiter::default(),
+        changed: true,
+    };
+    let mut events = Vec::new();
+    for effect in app.first_effects() {
+        this.perform(effect, app)?;
+    }
+    this.draw(app)?;
+    loop {
+        let woken = this.wait(&mut inputs, &mut incoming, &mut events, app).await;
+        this.take(woken, &mut events, app)?;
+        if let Some(exit) = app.exit {
+            return Ok((exit, this.running));
+        }
+        if this.changed && this.limiter.due(now()) <= now() {
+            this.draw(app)?;
+        }
+    }
+}
+
+/// The clock of the loop; tests may pause it.
+fn now() -> Instant {
+    tokio::time::Instant::now().into_std()
+}
+
+impl<B> Loop<'_, B>
+where
+    B: Backend,
+    B::Error: Send + Sync + 'static,
+{
+    /// Waits until something happens or is due.
+    async fn wait<I, S>(
+        &mut self,
+        inputs: &mut Inputs<I, S>,
+        replies: &mut UnboundedReceiver<Reply>,
+        events: &mut Vec<Stamp>,
+        app: &App,
+    ) -> Woken
+    where
+        I: Stream<Item = io::Result<Event>> + Unpin,
+        S: Stream<Item = i32> + Unpin,
+    {
+        let deadline = self.deadline(app);
+        let run = self.running.as_mut().and_then(|running| running.events.as_mut());
+        let run = async {
+            match run {
+                Some(run) => run.recv_many(events, MOST_EVENTS).await,
+                None => std::future::pending().await,
+            }
+        };
+        let time = async {
+            match deadline {
+                Some(at) => tokio::time::sleep_until(at.into()).await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            biased;
+            Some(number) = inputs.signals.next() => Woken::Signal(number),
+            event = inputs.terminal.next() => Woken::Terminal(event),
+            Some(text) = inputs.panics.recv() => Woken::Panic(text),
+            Some(reply) = replies.recv() => Woken::Reply(reply),
+            () = time => Woken::Time,
+            count = run => Woken::Run(count),
+        }
+    }
+
+    /// When the loop must wake up though nothing happens.
+    fn deadline(&self, app: &App) -> Option<Instant> {
+        let now = now();
+        if self.changed {
+            return Some(self.limiter.due(now));
+        }
+        app.is_moving().then(|| self.limiter.last.map_or(now, |last| last + TICK))
+    }
+
+    fn take(&mut self, woken: Woken, events: &mut Vec<Stamp>, app: &mut App) -> anyhow::Result<()> {
+        self.changed = true;
+        let effects = match woken {
+            Woken::Terminal(Some(event)) => {
+                let event = event.context("the terminal cannot be read")?;
+                // what the user does is answered at once
+                self.limiter = FrameLimiter::default();
+                update::terminal_event(app, event, now())
+            }
+            Woken::Terminal(None) => {
+                app.exit = Some(Exit::Quit);
+                Vec::new()
+            }
+            Woken::Signal(number) => {
+                update::signal(app, number);
+                Vec::new()
+            }
+            Woken::Panic(text) => {
+                update::panicked(app, text);
+                Vec::new()
+            }
+            Woken::Reply(reply) => update::reply(app, reply, now()),
+            Woken::Run(0) => {
+                if let Some(running) = &mut self.running {
+                    running.events = None;
+                }
+                update::run_closed(app);
+                Vec::new()
+            }
+            Woken::Run(_) => {
+                for stamp in events.drain(..) {
+                    update::run_event(app, stamp);
+                }
+                Vec::new()
+            }
+            Woken::Time => Vec::new(),
+        };
+        for effect in effects {
+            self.perform(effect, app)?;
+        }
+        Ok(())
+    }
+
+    fn draw(&mut self, app: &mut App) -> anyhow::Result<()> {
+        let now = now();
+        update::refresh(app, now);
+        self.terminal
+            .draw(|frame| views::render(frame, app))
+            .context("the terminal cannot be drawn on")?;
+        self.limiter.drawn(now);
+        self.changed = false;
+        Ok(())
+    }
+
+    fn perform(&mut self, effect: Effect, app: &mut App) -> anyhow::Result<()> {
+        match effect {
+            Effect::LoadPrompts(query) => self.ask(move |services| {
+                let result = services.prompts(&query).map(Arc::new).map_err(chain);
+                Reply::Prompts(query, result)
+            }),
+            Effect::LookAtModel(spec) => self.ask(move |services| {
+                let result = services.model(&spec).map_err(chain);
+                Reply::Model(spec, result)
+            }),
+            Effect::ReadPreset(name) => self.ask(move |services| {
+                let result = services.preset(&name).map(Box::new).map_err(chain);
+                Reply::Preset(name, result)
+            }),
+            Effect::ReadFolder(folder) => self.ask(move |_| {
+                let result = super::picker::read_folder(&folder);
+                Reply::Folder(folder, result)
+            }),
+            Effect::Export(request) => self.ask(move |services| services.export(&request)),
+            Effect::Start(plan, prompts) => {
+                let reply = self.start(*plan, prompts);
+                let effects = update::reply(app, reply, now());
+                for effect in effects {
+                    self.perform(effect, app)?;
+                }
+            }
+            Effect::Stop => {
+                if let Some(running) = &self.running {
+                    running.controls.stop();
+                }
+            }
+            Effect::SetBatchSize(size) => {
+                if let Some(running) = &self.running {
+                    running.controls.set_batch_size(size);
+                }
+            }
+            Effect::Suspend => self.suspend(app)?,
+        }
+        Ok(())
+    }
+
+    /// Asks where waiting harms nobody; the answer comes as a reply.
+    fn ask(&self, question: impl FnOnce(&dyn Services) -> Reply + Send + 'static) {
+        let services = self.services.clone();
+        let replies = self.replies.clone();
+        tokio::task::spawn_blocking(move || {
+            // nobody waits for the answer any more when the loop has ended
+            let _ = replies.send(question(&*services));
+        });
+    }
+
+    fn start(&mut self, plan: Plan, prompts: Arc<PromptList>) -> Reply {
+        match self.services.start(plan.clone(), prompts.clone()) {
+            Ok(handle) => {
+                let RunHandle { id, started_at, folder, recorder, events, controls } = handle;
+                let start = RunStart { id, folder, started_at, recorder };
+                self.running = Some(Running { events: Some(events), controls });
+                Reply::Started(Box::new(Session::new(start, plan, prompts)))
+            }
+            Err(error) => Reply::NotStarted(chain(error)),
+        }
+    }
+
+    fn suspend(&mut self, app: &mut App) -> anyhow::Result<()> {
+        (self.suspend)().context("the terminal cannot be given back and taken again")?;
+        // the window may be another one now, and what was on it is gone
+        self.terminal.clear()?;
+        app.size = self.terminal.size()?;
+        Ok(())
+    }
+}
+
+/// An error with its causes, on one line.
+fn chain(error: anyhow::Error) -> String {
+    format!("{error:#}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn frames_are_at_least_33_ms_apart() {
+        let mut limiter = FrameLimiter::default();
+        let start = Instant::now();
+        assert_eq!(limiter.due(start), start);
+        limiter.drawn(start);
+        assert_eq!(limiter.due(start + Duration::from_millis(1)), start + FRAME);
+        assert_eq!(limiter.due(start + FRAME * 2), start + FRAME * 2);
+    }
+}

@@ -1,0 +1,636 @@
+//! Setup: the fields of what will run, what is known about them, and whether they are valid.
+//!
+//! It reads no file and asks no server; what others found out is put in here.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use super::input::TextInput;
+use crate::config::{LaneSpec, Mode, OnError, Plan};
+use crate::prompts::PromptList;
+use crate::provider::ProviderSpec;
+
+/// A line of the form.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Field {
+    /// Named settings to begin with.
+    Preset,
+    /// Where the prompts come from.
+    Prompts,
+    /// The column of a table, or the field of JSON records.
+    Column,
+    /// Makes each prompt from the fields of its record.
+    Template,
+    /// Who generates.
+    Provider,
+    /// The model.
+    Model,
+    /// The most tokens of a row.
+    MaxTokens,
+    /// 0 is greedy.
+    Temperature,
+    /// Seed of the run.
+    Seed,
+    /// Go on past the model's end of text.
+    IgnoreEos,
+    /// Send prompts without the model's chat template.
+    Raw,
+    /// The lanes, in order.
+    Lanes,
+    /// The batch size of all lanes that have one.
+    BatchSize,
+    /// How often each lane runs.
+    Repeats,
+    /// What a failed row does.
+    OnError,
+    /// The button.
+    Run,
+}
+
+/// How a field is changed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// Text is typed.
+    Text,
+    /// One of some values.
+    Choice,
+    /// A list is opened.
+    Picker,
+    /// It does something.
+    Button,
+}
+
+impl Field {
+    /// All fields in the order of the form.
+    pub const ALL: [Field; 16] = [
+        Field::Preset,
+        Field::Prompts,
+        Field::Column,
+        Field::Template,
+        Field::Provider,
+        Field::Model,
+        Field::MaxTokens,
+        Field::Temperature,
+        Field::Seed,
+        Field::IgnoreEos,
+        Field::Raw,
+        Field::Lanes,
+        Field::BatchSize,
+        Field::Repeats,
+        Field::OnError,
+        Field::Run,
+    ];
+
+    /// Its name on the form.
+    pub fn name(self) -> &'static str {
+        match self {
+            Field::Preset => "preset",
+            Field::Prompts => "prompts",
+            Field::Column => "column",
+            Field::Template => "template",
+            Field::Provider => "provider",
+            Field::Model => "model",
+            Field::MaxTokens => "max tokens",
+            Field::Temperature => "temperature",
+            Field::Seed => "seed",
+            Field::IgnoreEos => "ignore eos",
+            Field::Raw => "raw",
+            Field::Lanes => "lanes",
+            Field::BatchSize => "batch size",
+            Field::Repeats => "repeats",
+            Field::OnError => "on error",
+            Field::Run => "run",
+        }
+    }
+
+    /// What it means, for the help beside the form.
+    pub fn help(self) -> &'static str {
+        match self {
+            Field::Preset => {
+                "settings to begin with; ← → choose another one, which sets all fields"
+            }
+            Field::Prompts => {
+                "enter opens the built-in lists and your files: .txt, .jsonl, .json, .csv, .tsv or a folder"
+            }
+            Field::Column => {
+                "the column of a table, or the field of JSON records, that holds the prompt"
+            }
+            Field::Template => {
+                "makes each prompt from the fields of its record, as in: Summarize: {{ text }}"
+            }
+            Field::Provider => "who generates; ← → choose",
+            Field::Model => "a name from the catalogue, a hub repository, a folder or a GGUF file",
+            Field::MaxTokens => "the most tokens a row may generate",
+            Field::Temperature => "0 is greedy: always the most probable token",
+            Field::Seed => "each row draws from its own stream, keyed by seed and row",
+            Field::IgnoreEos => {
+                "generate exactly max tokens, going on past the model's end of text"
+            }
+            Field::Raw => "send prompts as they are, without the model's chat template",
+            Field::Lanes => {
+                "one after another over the whole list: sequential, async:8, batched:16, batched_async:16x2; \
+                 label=mode gives a lane a name"
+            }
+            Field::BatchSize => {
+                "rows generated at a time in every batched lane; + and − change it while it runs"
+            }
+            Field::Repeats => "how often each lane runs",
+            Field::OnError => {
+                "stop: the first failed row ends its lane; continue: it is recorded and the lane goes on"
+            }
+            Field::Run => "enter starts the run",
+        }
+    }
+
+    /// How it is changed.
+    pub fn kind(self) -> Kind {
+        match self {
+            Field::Preset | Field::Provider | Field::IgnoreEos | Field::Raw | Field::OnError => {
+                Kind::Choice
+            }
+            Field::Prompts => Kind::Picker,
+            Field::Run => Kind::Button,
+            Field::Column
+            | Field::Template
+            | Field::Model
+            | Field::MaxTokens
+            | Field::Temperature
+            | Field::Seed
+            | Field::Lanes
+            | Field::BatchSize
+            | Field::Repeats => Kind::Text,
+        }
+    }
+}
+
+/// Where the prompts come from, as the user wrote it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct PromptQuery {
+    /// The name of a built-in list, or a path.
+    pub source: String,
+    /// The column of a table.
+    pub column: Option<String>,
+    /// The template, or the path of one.
+    pub template: Option<String>,
+    /// The folder that the template's path is relative to; else the current one.
+    pub template_base: Option<PathBuf>,
+}
+
+/// What is known about something that others find out.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Finding<T> {
+    /// It was asked for.
+    Asked,
+    /// It is known.
+    Known(T),
+    /// It cannot be had: the reason.
+    Failed(String),
+}
+
+impl<T> Finding<T> {
+    /// What is known.
+    pub fn known(&self) -> Option<&T> {
+        match self {
+            Finding::Known(known) => Some(known),
+            Finding::Asked | Finding::Failed(_) => None,
+        }
+    }
+}
+
+/// What is known about a model before it is opened, in lines for people.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ModelFacts {
+    /// It is on this machine and need not be fetched.
+    pub here: bool,
+    /// Facts: where it is, where it would come from.
+    pub lines: Vec<String>,
+}
+
+/// A preset: its plan and where its prompts come from.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Preset {
+    /// Its name.
+    pub name: String,
+    /// The plan.
+    pub plan: Plan,
+    /// Its prompts.
+    pub query: PromptQuery,
+}
+
+/// A text field under the cursor.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Editing {
+    /// What is typed.
+    pub input: TextInput,
+    before: String,
+}
+
+/// The form.
+#[derive(Debug, Clone)]
+pub struct Form {
+    /// The field in focus.
+    pub focus: Field,
+    /// The field in focus is being typed into.
+    pub editing: Option<Editing>,
+    /// Names of the presets.
+    pub presets: Vec<String>,
+    /// Names of the providers.
+    pub providers: Vec<String>,
+    /// What is known about the prompt list.
+    pub prompts: Finding<Arc<PromptList>>,
+    /// What is known about the model.
+    pub model: Finding<ModelFacts>,
+    preset: String,
+    /// What was chosen before the form was touched; holds what has no field.
+    base: Plan,
+    query: PromptQuery,
+    /// The prompts are not those of the preset.
+    other_prompts: bool,
+    values: Values,
+}
+
+/// What stands in the fields, as typed.
+#[derive(Debug, Clone, PartialEq)]
+struct Values {
+    provider: String,
+    model: String,
+    max_tokens: String,
+    temperature: String,
+    seed: String,
+    ignore_eos: bool,
+    raw: bool,
+    lanes: String,
+    /// A batch size that is not valid; a valid one stands in the lanes.
+    wrong_batch_size: Option<String>,
+    repeats: String,
+    on_error: OnError,
+}
+
+impl Values {
+    fn of(plan: &Plan) -> Self {
+        Self {
+            provider: plan.provider.provider.clone(),
+            model: plan.provider.model.clone(),
+            max_tokens: plan.sampling.max_tokens.to_string(),
+            temperature: plan.sampling.temperature.to_string(),
+            seed: plan.sampling.seed.to_string(),
+            ignore_eos: plan.sampling.ignore_eos,
+            raw: plan.raw,
+            lanes: written_lanes(&plan.lanes),
+            wrong_batch_size: None,
+            repeats: plan.repeats.to_string(),
+            on_error: plan.on_error,
+        }
+    }
+}
+
+impl Form {
+    /// A form filled from a preset.
+    pub fn new(preset: Preset, presets: Vec<String>, providers: Vec<String>) -> Self {
+        let mut values = Values::of(&preset.plan);
+        if !providers.contains(&values.provider) {
+            values.provider = providers.first().cloned().unwrap_or(values.provider);
+        }
+        Self {
+            focus: Field::Run,
+            editing: None,
+            presets,
+            providers,
+            prompts: Finding::Asked,
+            model: Finding::Asked,
+            values,
+            preset: preset.name,
+            query: preset.query,
+            other_prompts: false,
+            base: preset.plan,
+        }
+    }
+
+    /// Takes all fields from a preset.
+    pub fn take_preset(&mut self, preset: Preset) {
+        self.values = Values::of(&preset.plan);
+        self.preset = preset.name;
+        self.query = preset.query;
+        self.other_prompts = false;
+        self.base = preset.plan;
+        self.editing = None;
+        self.prompts = Finding::Asked;
+        self.model = Finding::Asked;
+    }
+
+    /// Where the prompts come from.
+    pub fn query(&self) -> &PromptQuery {
+        &self.query
+    }
+
+    /// Takes another prompt list.
+    pub fn take_prompts(&mut self, source: String) {
+        self.query = PromptQuery { source, ..PromptQuery::default() };
+        self.other_prompts = true;
+        self.prompts = Finding::Asked;
+    }
+
+    /// The provider and model as they stand in the fields.
+    pub fn provider(&self) -> ProviderSpec {
+        ProviderSpec {
+            provider: self.values.provider.clone(),
+            model: self.values.model.trim().to_owned(),
+            ..self.base.provider.clone()
+        }
+    }
+
+    /// What stands in a field.
+    pub fn value(&self, field: Field) -> String {
+        let values = &self.values;
+        let yes_no = |yes: bool| if yes { "yes" } else { "no" }.to_owned();
+        match field {
+            Field::Preset => self.preset.clone(),
+            Field::Prompts => self.query.source.clone(),
+            Field::Column => self.query.column.clone().unwrap_or_default(),
+            Field::Template => self.query.template.clone().unwrap_or_default(),
+            Field::Provider => values.provider.clone(),
+            Field::Model => values.model.clone(),
+            Field::MaxTokens => values.max_tokens.clone(),
+            Field::Temperature => values.temperature.clone(),
+            Field::Seed => values.seed.clone(),
+            Field::IgnoreEos => yes_no(values.ignore_eos),
+            Field::Raw => yes_no(values.raw),
+            Field::Lanes => values.lanes.clone(),
+            Field::BatchSize => {
+                let valid = || self.batch_size().map(|size| size.to_string());
+                values.wrong_batch_size.clone().or_else(valid).unwrap_or_default()
+            }
+            Field::Repeats => values.repeats.clone(),
+            Field::OnError => match values.on_error {
+                OnError::Stop => "stop".to_owned(),
+                OnError::Continue => "continue".to_owned(),
+            },
+            Field::Run => String::new(),
+        }
+    }
+
+    /// Puts a text into a text field, valid or not.
+    pub fn set(&mut self, field: Field, text: &str) {
+        let optional = || Some(text.to_owned()).filter(|text| !text.is_empty());
+        let values = &mut self.values;
+        match field {
+            Field::Column => self.query.column = optional(),
+            Field::Template => {
+                self.query.template = optional();
+                self.query.template_base = None;
+            }
+            Field::Model => values.model = text.to_owned(),
+            Field::MaxTokens => values.max_tokens = text.to_owned(),
+            Field::Temperature => values.temperature = text.to_owned(),
+            Field::Seed => values.seed = text.to_owned(),
+            Field::Lanes => values.lanes = text.to_owned(),
+            Field::BatchSize => self.set_batch_size(text),
+            Field::Repeats => values.repeats = text.to_owned(),
+            Field::Preset
+            | Field::Prompts
+            | Field::Provider
+            | Field::IgnoreEos
+            | Field::Raw
+            | Field::OnError
+            | Field::Run => {}
+        }
+    }
+
+    /// Begins to type into the field in focus.
+    pub fn begin_edit(&mut self) {
+        let before = self.value(self.focus);
+        self.editing = Some(Editing { input: TextInput::new(before.clone()), before });
+    }
+
+    /// Takes what was typed so far into the field.
+    pub fn typed(&mut self) {
+        if let Some(editing) = &self.editing {
+            let text = editing.input.text().to_owned();
+            self.set(self.focus, &text);
+        }
+    }
+
+    /// Ends typing; what was typed is kept or forgotten.
+    pub fn end_edit(&mut self, keep: bool) {
+        if let Some(editing) = self.editing.take()
+            && !keep
+        {
+            self.set(self.focus, &editing.before);
+        }
+    }
+
+    /// Changes a choice, or a number by one step; whether there was something to change.
+    /// Presets are not chosen here, since they must be read.
+    pub fn step(&mut self, field: Field, up: bool) -> bool {
+        match field {
+            Field::IgnoreEos => self.values.ignore_eos = !self.values.ignore_eos,
+            Field::Raw => self.values.raw = !self.values.raw,
+            Field::OnError => {
+                self.values.on_error = match self.values.on_error {
+                    OnError::Stop => OnError::Continue,
+                    OnError::Continue => OnError::Stop,
+                }
+            }
+            Field::Provider => match neighbour(&self.providers, &self.values.provider, up) {
+                Some(provider) => self.values.provider = provider,
+                None => return false,
+            },
+            Field::MaxTokens | Field::BatchSize | Field::Repeats | Field::Seed => {
+                let least = u64::from(field != Field::Seed);
+                let Ok(number) = self.value(field).parse::<u64>() else { return false };
+                let number = if up { number.saturating_add(1) } else { number.saturating_sub(1) };
+                self.set(field, &number.max(least).to_string());
+            }
+            Field::Preset
+            | Field::Prompts
+            | Field::Column
+            | Field::Template
+            | Field::Model
+            | Field::Temperature
+            | Field::Lanes
+            | Field::Run => return false,
+        }
+        true
+    }
+
+    /// The preset before or after the current one.
+    pub fn other_preset(&self, next: bool) -> Option<String> {
+        neighbour(&self.presets, &self.preset, next)
+    }
+
+    /// What is wrong with a field.
+    pub fn error(&self, field: Field) -> Option<String> {
+        match field {
+            Field::Prompts => match &self.prompts {
+                Finding::Failed(reason) => Some(reason.clone()),
+                Finding::Asked | Finding::Known(_) => None,
+            },
+            Field::Model if self.values.model.trim().is_empty() => {
+                Some("the model is empty: write a name, a folder or a file".to_owned())
+            }
+            Field::MaxTokens => number::<usize>("max tokens", &self.values.max_tokens, 1).err(),
+            Field::Temperature => self.temperature().err(),
+            Field::Seed => number::<u64>("the seed", &self.values.seed, 0).err(),
+            Field::Lanes => self.lanes().err(),
+            Field::BatchSize => self.wrong_batch_size(),
+            Field::Repeats => number::<usize>("repeats", &self.values.repeats, 1).err(),
+            Field::Preset
+            | Field::Column
+            | Field::Template
+            | Field::Provider
+            | Field::Model
+            | Field::IgnoreEos
+            | Field::Raw
+            | Field::OnError
+            | Field::Run => None,
+        }
+    }
+
+    /// The first field that is wrong, and why.
+    pub fn first_error(&self) -> Option<(Field, String)> {
+        Field::ALL.into_iter().find_map(|field| Some((field, self.error(field)?)))
+    }
+
+    /// The plan that the fields describe.
+    ///
+    /// # Errors
+    /// The field that is wrong, and why.
+    pub fn plan(&self) -> Result<Plan, (Field, String)> {
+        if let Some(wrong) = self.first_error() {
+            return Err(wrong);
+        }
+        let values = &self.values;
+        let mut plan = self.base.clone();
+        plan.prompts.clone_from(&self.query.source);
+        if let Some(list) = self.prompts.known().filter(|_| self.other_prompts) {
+            plan.name.clone_from(&list.name);
+        }
+        plan.provider = self.provider();
+        let at = |field| move |error: String| (field, error);
+        plan.sampling.max_tokens =
+            number("max tokens", &values.max_tokens, 1).map_err(at(Field::MaxTokens))?;
+        plan.sampling.temperature = self.temperature().map_err(at(Field::Temperature))?;
+        plan.sampling.seed = number("the seed", &values.seed, 0).map_err(at(Field::Seed))?;
+        plan.sampling.ignore_eos = values.ignore_eos;
+        plan.raw = values.raw;
+        plan.lanes = self.lanes().map_err(at(Field::Lanes))?;
+        plan.repeats = number("repeats", &values.repeats, 1).map_err(at(Field::Repeats))?;
+        plan.on_error = values.on_error;
+        plan.validate().map_err(|error| (Field::Lanes, error.to_string()))?;
+        Ok(plan)
+    }
+
+    /// The lanes as they are written, with what no text says kept from the preset.
+    ///
+    /// # Errors
+    /// The first thing that is wrong.
+    pub fn lanes(&self) -> Result<Vec<LaneSpec>, String> {
+        let texts = self.values.lanes.split(',').map(str::trim);
+        if self.values.lanes.trim().is_empty() {
+            return Err("there is no lane: write at least one, such as batched:16".to_owned());
+        }
+        let lanes: Result<Vec<LaneSpec>, _> = texts.map(str::parse).collect();
+        let mut lanes = lanes.map_err(|error| error.to_string())?;
+        for lane in &mut lanes {
+            let planned = self.base.lanes.iter().find(|planned| planned.label == lane.label);
+            lane.provider = planned.and_then(|planned| planned.provider.clone());
+        }
+        let plan = Plan { lanes, ..self.base.clone() };
+        let sampling = crate::sampling::Sampling::default();
+        let plan = Plan { sampling, repeats: 1, ..plan };
+        plan.validate().map_err(|error| error.to_string())?;
+        Ok(plan.lanes)
+    }
+
+    /// The batch size of the first lane that has one.
+    pub fn batch_size(&self) -> Option<usize> {
+        self.lanes().ok()?.iter().find_map(|lane| lane.mode.batch_size())
+    }
+
+    fn temperature(&self) -> Result<f32, String> {
+        let text = self.values.temperature.trim();
+        let temperature =
+            text.parse().map_err(|_| format!("temperature \"{text}\" is not a number"))?;
+        let sampling = crate::sampling::Sampling { temperature, ..Default::default() };
+        sampling.validate().map_err(|error| error.to_string())?;
+        Ok(temperature)
+    }
+
+    fn wrong_batch_size(&self) -> Option<String> {
+        let text = self.values.wrong_batch_size.as_ref()?;
+        if self.lanes().is_ok() && self.batch_size().is_none() {
+            return Some("no lane has a batch size: add one such as batched:16".to_owned());
+        }
+        number::<usize>("the batch size", text, 1).err()
+    }
+
+    /// Writes a batch size into all lanes that have one, or keeps it as wrong.
+    fn set_batch_size(&mut self, text: &str) {
+        let lanes = self.lanes();
+        let size = number::<usize>("the batch size", text, 1);
+        let (Ok(mut lanes), Ok(size)) = (lanes, size) else {
+            self.values.wrong_batch_size = Some(text.to_owned());
+            return;
+        };
+        if lanes.iter().all(|lane| lane.mode.batch_size().is_none()) {
+            self.values.wrong_batch_size = Some(text.to_owned()).filter(|text| !text.is_empty());
+            return;
+        }
+        for lane in &mut lanes {
+            let named = lane.label != lane.mode.to_string();
+            lane.mode = with_batch_size(lane.mode, size);
+            if !named {
+                lane.label = lane.mode.to_string();
+            }
+        }
+        self.values.wrong_batch_size = None;
+        self.values.lanes = written_lanes(&lanes);
+    }
+}
+
+/// The mode with another batch size, where it has one.
+fn with_batch_size(mode: Mode, batch_size: usize) -> Mode {
+    match mode {
+        Mode::Batched { .. } => Mode::Batched { batch_size },
+        Mode::BatchedAsync { in_flight, .. } => Mode::BatchedAsync { batch_size, in_flight },
+        Mode::Sequential | Mode::Async { .. } | Mode::Offline => mode,
+    }
+}
+
+/// Lanes as they are written after `--lanes`.
+fn written_lanes(lanes: &[LaneSpec]) -> String {
+    let texts: Vec<String> = lanes
+        .iter()
+        .map(|lane| {
+            let flag = lane.mode.flag();
+            let named = lane.label != lane.mode.to_string();
+            if named { format!("{}={flag}", lane.label) } else { flag }
+        })
+        .collect();
+    texts.join(",")
+}
+
+/// The value before or after `current`, around the end.
+fn neighbour(all: &[String], current: &str, next: bool) -> Option<String> {
+    let Some(place) = all.iter().position(|name| name == current) else {
+        return all.first().cloned();
+    };
+    let count = all.len();
+    let place = if next { place + 1 } else { place + count - 1 } % count;
+    Some(all[place].clone()).filter(|name| name != current)
+}
+
+fn number<T>(what: &str, text: &str, least: u64) -> Result<T, String>
+where
+    T: TryFrom<u64>,
+{
+    let text = text.trim();
+    let number: u64 = text.parse().map_err(|_| match text {
+        "" => format!("{what} is empty: write a whole number"),
+        _ => format!("{what} \"{text}\" is not a whole number"),
+    })?;
+    if number < least {
+        return Err(format!("{what} is {number}: it must be at least {least}"));
+    }
+    T::try_from(number).map_err(|_| format!("{what} {number} is too large"))
+}

@@ -1,0 +1,42 @@
+//! What the screen asks of the rest of the program.
+
+use std::sync::Arc;
+
+use super::app::{ExportRequest, Reply};
+use super::form::{ModelFacts, Preset, PromptQuery};
+use crate::bench::run::RunHandle;
+use crate::config::Plan;
+use crate::prompts::PromptList;
+use crate::provider::ProviderSpec;
+
+/// What the screen asks of the rest of the program. All but [`Services::start`] may take their
+/// time: they are called where waiting harms nobody.
+pub trait Services: Send + Sync + 'static {
+    /// Loads a prompt list.
+    ///
+    /// # Errors
+    /// What is wrong, with file and line.
+    fn prompts(&self, query: &PromptQuery) -> anyhow::Result<PromptList>;
+
+    /// What is known about a model before it is opened.
+    ///
+    /// # Errors
+    /// Why the model cannot be used.
+    fn model(&self, spec: &ProviderSpec) -> anyhow::Result<ModelFacts>;
+
+    /// Reads a preset.
+    ///
+    /// # Errors
+    /// What is wrong, with file, line and key.
+    fn preset(&self, name: &str) -> anyhow::Result<Preset>;
+
+    /// Starts a run in the background of the current tokio runtime.
+    ///
+    /// # Errors
+    /// Why it cannot be started.
+    fn start(&self, plan: Plan, prompts: Arc<PromptList>) -> anyhow::Result<RunHandle>;
+
+    /// Writes a report: [`Reply::Exported`], [`Reply::ExportExists`] or
+    /// [`Reply::ExportFailed`].
+    fn export(&self, request: &ExportRequest) -> Reply;
+}

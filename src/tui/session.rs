@@ -1,0 +1,258 @@
+//! A run on the screen: the recorder, the figures drawn from it, and where the user looks.
+
+mod figures;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+pub use figures::Figures;
+
+use super::notices::{Level, Notices};
+use crate::bench::event::{RunEvent, Stamp};
+use crate::bench::recorder::{LaneRecord, LaneState, Recorder, RowState};
+use crate::config::Plan;
+use crate::prompts::PromptList;
+use crate::provider::Event;
+
+/// Figures of a running lane are computed at most this often.
+const FIGURES_EVERY: Duration = Duration::from_millis(250);
+
+/// Where a run begins.
+#[derive(Debug, Clone)]
+pub struct RunStart {
+    /// Name of the run.
+    pub id: String,
+    /// Its folder.
+    pub folder: PathBuf,
+    /// When it was started.
+    pub started_at: jiff::Timestamp,
+    /// Empty, or what an earlier session finished.
+    pub recorder: Recorder,
+}
+
+/// A run that was started from here.
+#[derive(Debug, Clone)]
+pub struct Session {
+    /// Name of the run.
+    pub id: String,
+    /// Its folder, where its journal grows.
+    pub folder: PathBuf,
+    /// When it was started.
+    pub started_at: jiff::Timestamp,
+    /// What runs.
+    pub plan: Plan,
+    /// Over which prompts.
+    pub prompts: Arc<PromptList>,
+    /// What happened so far.
+    pub recorder: Recorder,
+    /// One a lane.
+    pub figures: Vec<Figures>,
+    /// The lane the user looks at, where only one fits.
+    pub lane: usize,
+    /// The selected row.
+    pub row: usize,
+    /// First row of the table that is visible.
+    pub top: usize,
+    /// The selection follows the newest row.
+    pub follow: bool,
+    /// Lines that the Row view is scrolled by.
+    pub scroll: usize,
+    /// The user asked to stop.
+    pub stopping: bool,
+    /// The channel closed: nothing follows, whether the run said so or not.
+    pub closed: bool,
+    /// When the last event came.
+    pub last_event: Duration,
+    newest: usize,
+    notices_taken: usize,
+    computed: Option<Instant>,
+}
+
+impl Session {
+    /// The state of a run that has just been started, or goes on from what its recorder holds.
+    pub fn new(handle: RunStart, plan: Plan, prompts: Arc<PromptList>) -> Self {
+        let RunStart { id, folder, started_at, recorder } = handle;
+        let figures = recorder.lanes.iter().map(|_| Figures::default()).collect();
+        let notices_taken = recorder.notices.len();
+        Self {
+            id,
+            folder,
+            started_at,
+            plan,
+            prompts,
+            recorder,
+            figures,
+            lane: 0,
+            row: 0,
+            top: 0,
+            follow: true,
+            scroll: 0,
+            stopping: false,
+            closed: false,
+            last_event: Duration::ZERO,
+            newest: 0,
+            notices_taken,
+            computed: None,
+        }
+    }
+
+    /// Whether something may still happen.
+    pub fn running(&self) -> bool {
+        !self.recorder.finished && !self.closed
+    }
+
+    /// The lane that runs now.
+    pub fn running_lane(&self) -> Option<&LaneRecord> {
+        self.recorder.lanes.get(self.recorder.running?)
+    }
+
+    /// The batch size of the lane that runs now, where it has one.
+    pub fn live_batch_size(&self) -> Option<usize> {
+        let lane = self.running_lane().filter(|_| self.running())?;
+        lane.spec.mode.batch_size()?;
+        lane.pass()?.batch_size()
+    }
+
+    /// Takes one event of the run.
+    pub fn apply(&mut self, stamp: Stamp, notices: &mut Notices) {
+        self.last_event = stamp.at.saturating_duration_since(self.recorder.epoch);
+        self.see(&stamp.event, notices);
+        self.recorder.apply(stamp);
+        for text in &self.recorder.notices[self.notices_taken..] {
+            notices.add(Level::Warning, text.clone());
+        }
+        self.notices_taken = self.recorder.notices.len();
+        if self.follow {
+            self.row = self.newest;
+        }
+    }
+
+    /// What the screen itself makes of an event.
+    fn see(&mut self, event: &RunEvent, notices: &mut Notices) {
+        match event {
+            RunEvent::LaneStarted { lane, .. } => {
+                self.newest = 0;
+                if self.follow {
+                    self.lane = *lane;
+                }
+            }
+            RunEvent::Provider(Event::Tokens { row, .. }) if *row < self.recorder.rows() => {
+                self.newest = self.newest.max(*row);
+            }
+            RunEvent::Provider(Event::Failed { row, failure }) => {
+                let lane = self.running_lane().map_or("", |lane| &lane.spec.label);
+                notices.add(
+                    Level::Error,
+                    format!("{lane}, row {}: {}", row.saturating_add(1), failure.message),
+                );
+            }
+            RunEvent::LaneFinished { failure: Some(failure) } if !self.stopping => {
+                let lane = self.running_lane().map_or("run", |lane| &lane.spec.label);
+                notices.add(Level::Error, format!("{lane}: {}", failure.message));
+            }
+            _ => {}
+        }
+    }
+
+    /// The channel closed. A run that had not said it was over broke off.
+    pub fn close(&mut self, notices: &mut Notices) {
+        self.closed = true;
+        if !self.recorder.finished {
+            notices.add(
+                Level::Error,
+                "the run broke off without a word: what was finished is kept; export it, or run again",
+            );
+        }
+    }
+
+    /// Computes the figures anew where they may have changed and are old enough.
+    pub fn refresh(&mut self, now: Instant) {
+        let young = self.computed.is_some_and(|at| now.duration_since(at) < FIGURES_EVERY);
+        if young && self.running() {
+            return;
+        }
+        self.computed = Some(now);
+        let elapsed = now.saturating_duration_since(self.recorder.epoch);
+        let reference = self.recorder.reference;
+        // the reference first: the others' speedup needs its figure
+        let others = (0..self.figures.len()).filter(|lane| *lane != reference);
+        for lane in std::iter::once(reference).chain(others) {
+            let base = self.figures.get(reference).and_then(|figures| figures.tokens_per_s);
+            let Some(record) = self.recorder.lanes.get(lane) else { continue };
+            if self.figures[lane].is_final(&record.state) {
+                continue;
+            }
+            let rows = self.recorder.rows();
+            self.figures[lane] = Figures::of(record, rows, elapsed, &self.plan, base);
+        }
+    }
+
+    /// Moves the selected row and stops following.
+    pub fn select(&mut self, row: usize) {
+        self.follow = false;
+        self.row = row.min(self.recorder.rows().saturating_sub(1));
+        self.scroll = 0;
+    }
+
+    /// Follows the newest row, in the lane that runs.
+    pub fn follow(&mut self) {
+        self.follow = true;
+        self.row = self.newest;
+        self.lane = self.recorder.running.unwrap_or(self.lane);
+    }
+
+    /// Scrolls the table so that the selected row is among `visible` rows.
+    pub fn keep_in_sight(&mut self, visible: usize) {
+        let visible = visible.max(1);
+        if self.row < self.top {
+            self.top = self.row;
+        } else if self.row >= self.top + visible {
+            self.top = self.row + 1 - visible;
+        }
+        self.top = self.top.min(self.recorder.rows().saturating_sub(visible));
+    }
+
+    /// Whether any lane's output of this row differs from the reference's.
+    pub fn diverges(&self, row: usize) -> bool {
+        self.recorder
+            .lanes
+            .iter()
+            .filter_map(LaneRecord::pass)
+            .any(|pass| pass.rows.get(row).is_some_and(|row| row.same_as_reference == Some(false)))
+    }
+
+    /// The next row that diverges, or the one before.
+    pub fn divergence(&self, forward: bool) -> Option<usize> {
+        if forward {
+            (self.row + 1..self.recorder.rows()).find(|row| self.diverges(*row))
+        } else {
+            (0..self.row).rev().find(|row| self.diverges(*row))
+        }
+    }
+
+    /// The reference lane's text of a row, once it is done.
+    pub fn reference_text(&self, row: usize) -> Option<&str> {
+        let lane = self.recorder.lanes.get(self.recorder.reference)?;
+        let row = lane.pass()?.rows.get(row)?;
+        (row.state == RowState::Done).then_some(&row.text)
+    }
+
+    /// In one word or two, how the run stands.
+    pub fn status(&self) -> &'static str {
+        let lanes = &self.recorder.lanes;
+        let any = |state: fn(&LaneState) -> bool| lanes.iter().any(|lane| state(&lane.state));
+        if self.running() {
+            return if self.stopping { "stopping" } else { "running" };
+        }
+        if !self.recorder.finished {
+            "broken off"
+        } else if any(|state| matches!(state, LaneState::Failed(_))) {
+            "failed"
+        } else if any(|state| matches!(state, LaneState::Cancelled | LaneState::Waiting)) {
+            "stopped"
+        } else {
+            "done"
+        }
+    }
+}

@@ -1,0 +1,151 @@
+//! The figures of a lane, computed from its record a few times a second.
+
+use std::time::Duration;
+
+use crate::bench::recorder::{LaneRecord, LaneState, Pass, RowRecord};
+use crate::bench::statistics::Summary;
+use crate::bench::verify::integrity;
+use crate::config::Plan;
+use crate::provider::TokenCounts;
+
+/// What is shown of a lane. Seconds and bytes; unknown is absent.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Figures {
+    /// Output throughput.
+    pub tokens_per_s: Option<f64>,
+    /// Against the reference lane.
+    pub speedup: Option<f64>,
+    /// Submitted until first text.
+    pub ttft: Option<Summary>,
+    /// Mean time between the tokens of a row.
+    pub itl: Option<Summary>,
+    /// Submitted until ended.
+    pub e2e: Option<Summary>,
+    /// This process now, or at its highest once the lane has ended.
+    pub process_bytes: Option<u64>,
+    /// KV cache now, or at its highest.
+    pub kv_bytes: Option<u64>,
+    /// GPU memory at its highest.
+    pub gpu_bytes: Option<u64>,
+    /// Rows that ended.
+    pub ended: usize,
+    /// Rows that failed.
+    pub failed: usize,
+    /// Rows equal to the reference lane's.
+    pub same: usize,
+    /// Rows that differ from the reference lane's.
+    pub differ: usize,
+    /// What is wrong with the order: rows that ended twice, that are missing, that do not exist.
+    pub violations: usize,
+    /// Time of the pass so far.
+    pub elapsed: f64,
+    /// Estimated time until the end of the pass.
+    pub left: Option<f64>,
+    /// Share that is done, 0 to 1.
+    pub progress: f64,
+    /// Token counts are estimates.
+    pub estimated: bool,
+    state: Option<LaneState>,
+}
+
+impl Figures {
+    /// Whether these are the last figures of a lane in this state.
+    pub(super) fn is_final(&self, state: &LaneState) -> bool {
+        let ended = match state {
+            LaneState::Waiting | LaneState::WarmingUp | LaneState::Running => false,
+            LaneState::Done | LaneState::Failed(_) | LaneState::Cancelled => true,
+        };
+        ended && self.state.as_ref() == Some(state)
+    }
+
+    /// The figures of a lane at `now`, counted from the epoch of the run. `base` is the
+    /// throughput of the reference lane.
+    pub(super) fn of(
+        lane: &LaneRecord,
+        rows: usize,
+        now: Duration,
+        plan: &Plan,
+        base: Option<f64>,
+    ) -> Self {
+        let Some(pass) = lane.pass() else {
+            return Self { state: Some(lane.state.clone()), ..Self::default() };
+        };
+        let tokens_per_s = throughput(pass, now);
+        let is_reference = base.is_none() || base == tokens_per_s;
+        let base = if is_reference { tokens_per_s } else { base };
+        let elapsed = pass.wall(now).as_secs_f64();
+        let progress = progress(pass, rows, plan);
+        Self {
+            tokens_per_s,
+            speedup: tokens_per_s.zip(base).filter(|(_, base)| *base > 0.0).map(|(a, b)| a / b),
+            ttft: summary(pass, RowRecord::ttft),
+            itl: summary(pass, RowRecord::itl),
+            e2e: summary(pass, RowRecord::e2e),
+            process_bytes: process_bytes(pass),
+            kv_bytes: kv_bytes(pass),
+            gpu_bytes: pass.peak.gpu,
+            ended: pass.done + pass.failed,
+            failed: pass.failed,
+            same: agreeing(pass, true),
+            differ: agreeing(pass, false),
+            violations: integrity(pass).violations.len(),
+            elapsed,
+            left: time_left(pass, elapsed, progress),
+            progress,
+            estimated: lane
+                .info
+                .as_ref()
+                .is_some_and(|info| info.token_counts == TokenCounts::Estimated),
+            state: Some(lane.state.clone()),
+        }
+    }
+}
+
+/// Output tokens over the time from the first submit until now, or until the last finish.
+fn throughput(pass: &Pass, now: Duration) -> Option<f64> {
+    let first = pass.rows.iter().filter_map(|row| row.submitted).min()?;
+    let span = match pass.finished {
+        Some(_) => pass.span()?,
+        None => pass.wall(now).checked_sub(first)?,
+    };
+    let seconds = span.as_secs_f64();
+    let tokens: usize = pass.rows.iter().map(RowRecord::output_tokens).sum();
+    (seconds > 0.0 && tokens > 0).then(|| tokens as f64 / seconds)
+}
+
+fn summary(pass: &Pass, time: fn(&RowRecord) -> Option<Duration>) -> Option<Summary> {
+    Summary::of(pass.rows.iter().filter_map(time).map(|time| time.as_secs_f64()))
+}
+
+fn process_bytes(pass: &Pass) -> Option<u64> {
+    let now = || pass.probe.process.as_ref().map(|reading| reading.bytes);
+    if pass.finished.is_some() { pass.peak.process } else { now() }
+}
+
+fn kv_bytes(pass: &Pass) -> Option<u64> {
+    let engine = pass.engine?;
+    match pass.finished {
+        Some(_) => Some(pass.peak.engine?.saturating_sub(engine.weights)),
+        None => Some(engine.kv),
+    }
+}
+
+fn agreeing(pass: &Pass, same: bool) -> usize {
+    pass.rows.iter().filter(|row| row.same_as_reference == Some(same)).count()
+}
+
+/// The share of rows that ended, or of the most tokens there can be, whichever is more.
+fn progress(pass: &Pass, rows: usize, plan: &Plan) -> f64 {
+    if rows == 0 || pass.finished.is_some() {
+        return 1.0;
+    }
+    let by_rows = (pass.done + pass.failed) as f64 / rows as f64;
+    let most = rows as f64 * plan.sampling.max_tokens as f64;
+    by_rows.max(pass.output_tokens as f64 / most).min(1.0)
+}
+
+/// At the speed so far. Nothing is said of the first moments.
+fn time_left(pass: &Pass, elapsed: f64, progress: f64) -> Option<f64> {
+    let known = pass.finished.is_none() && elapsed > 0.5 && progress > 0.01;
+    known.then(|| elapsed * (1.0 - progress) / progress)
+}

@@ -1,0 +1,214 @@
+//! Every change of the state: pure functions of the state, what happened, and the time.
+//!
+//! What must be done outside comes back as [`Effect`]s.
+
+mod overlay;
+mod run;
+mod setup;
+
+use std::time::Instant;
+
+use crossterm::event::{Event, KeyCode, KeyEvent};
+use ratatui::layout::Size;
+
+use super::app::{App, Effect, Exit, Overlay, Reply, SIGINT, Screen};
+use super::form::Finding;
+use super::keymap::{self, Action, Key, Place};
+use super::notices::Level;
+use super::views;
+
+pub use overlay::report_format;
+
+/// Takes something the terminal sent.
+pub fn terminal_event(app: &mut App, event: Event, now: Instant) -> Vec<Effect> {
+    app.now = now;
+    match event {
+        Event::Key(key) => key_event(app, &key),
+        Event::Paste(text) => {
+            type_text(app, &text);
+            Vec::new()
+        }
+        Event::Resize(width, height) => {
+            app.size = Size { width, height };
+            keep_in_sight(app);
+            Vec::new()
+        }
+        Event::Mouse(mouse) => run::mouse(app, mouse),
+        Event::FocusGained | Event::FocusLost => Vec::new(),
+    }
+}
+
+fn key_event(app: &mut App, event: &KeyEvent) -> Vec<Effect> {
+    let Some(key) = Key::of(event) else { return Vec::new() };
+    let place = app.place();
+    if let Some(action) = keymap::action(place, key, app.conditions()) {
+        return act(app, action);
+    }
+    if let (true, Key::Plain(KeyCode::Char(c))) = (place.takes_text(), key) {
+        type_text(app, c.encode_utf8(&mut [0; 4]));
+    }
+    Vec::new()
+}
+
+/// Does what a key asks for.
+pub fn act(app: &mut App, action: Action) -> Vec<Effect> {
+    match action {
+        Action::Quit => {
+            if app.conditions().running {
+                app.overlay = Some(Overlay::Quitting);
+            } else {
+                app.exit = Some(Exit::Quit);
+            }
+            Vec::new()
+        }
+        Action::QuitNow => {
+            app.exit = Some(Exit::Signal(SIGINT));
+            Vec::new()
+        }
+        Action::Suspend => vec![Effect::Suspend],
+        Action::Help => {
+            app.overlay = Some(Overlay::Help { scroll: 0 });
+            Vec::new()
+        }
+        Action::Notices => {
+            app.notices.mark_seen();
+            app.overlay = Some(Overlay::Notices { scroll: 0 });
+            Vec::new()
+        }
+        Action::NextTheme => {
+            app.theme = (app.theme + 1) % app.themes.len();
+            Vec::new()
+        }
+        Action::Start => setup::start(app),
+        action => match app.place() {
+            Place::Setup => setup::act(app, action),
+            Place::Field => setup::edit(app, action),
+            Place::Run | Place::Row => run::act(app, action),
+            Place::Picker | Place::Export | Place::Help | Place::Notices | Place::Quitting => {
+                overlay::act(app, action)
+            }
+        },
+    }
+}
+
+/// Types or pastes a text where one is expected.
+fn type_text(app: &mut App, text: &str) {
+    match &mut app.overlay {
+        Some(Overlay::Picker(picker)) => picker.typed.insert(text),
+        Some(Overlay::Export(export)) => {
+            export.path.insert(text);
+            export.state = super::app::ExportState::Typing;
+        }
+        Some(Overlay::Help { .. } | Overlay::Notices { .. } | Overlay::Quitting) => {}
+        None => {
+            if let Some(editing) = &mut app.form.editing {
+                editing.input.insert(text);
+                app.form.typed();
+            }
+        }
+    }
+}
+
+/// Takes the answer to an effect.
+pub fn reply(app: &mut App, reply: Reply, now: Instant) -> Vec<Effect> {
+    app.now = now;
+    match reply {
+        // an answer to a question that is no longer asked is dropped
+        Reply::Prompts(query, result) if query == *app.form.query() => {
+            app.form.prompts = finding(result);
+        }
+        Reply::Model(spec, result) if spec == app.form.provider() => {
+            app.form.model = finding(result);
+        }
+        Reply::Prompts(..) | Reply::Model(..) => {}
+        Reply::Preset(_, Ok(preset)) => {
+            app.form.take_preset(*preset);
+            return app.first_effects();
+        }
+        Reply::Preset(name, Err(reason)) => {
+            app.notices.add(Level::Error, format!("preset {name}: {reason}"));
+        }
+        Reply::Folder(folder, result) => {
+            if let Some(Overlay::Picker(picker)) = &mut app.overlay {
+                picker.show(folder, result);
+            }
+        }
+        Reply::Started(session) => {
+            app.session = Some(*session);
+            app.screen = Screen::Run;
+            app.overlay = None;
+            refresh(app, now);
+        }
+        Reply::NotStarted(reason) => app.notices.add(Level::Error, reason),
+        Reply::Exported(_) | Reply::ExportExists | Reply::ExportFailed(_) => {
+            overlay::exported(app, reply);
+        }
+    }
+    Vec::new()
+}
+
+fn finding<T>(result: Result<T, String>) -> Finding<T> {
+    result.map_or_else(Finding::Failed, Finding::Known)
+}
+
+/// Takes one event of the run. The figures follow with [`refresh`].
+pub fn run_event(app: &mut App, stamp: crate::bench::event::Stamp) {
+    if let Some(session) = &mut app.session {
+        session.apply(stamp, &mut app.notices);
+    }
+}
+
+/// The run's channel closed.
+pub fn run_closed(app: &mut App) {
+    if let Some(session) = &mut app.session {
+        session.close(&mut app.notices);
+    }
+    if matches!(app.overlay, Some(Overlay::Quitting)) {
+        app.overlay = None;
+    }
+}
+
+/// Brings figures and scrolling up to date before a frame is drawn.
+pub fn refresh(app: &mut App, now: Instant) {
+    app.now = now;
+    if let Some(session) = &mut app.session {
+        session.refresh(now);
+    }
+    if matches!(app.overlay, Some(Overlay::Notices { .. })) {
+        app.notices.mark_seen();
+    }
+    keep_in_sight(app);
+}
+
+/// The process was told to end.
+pub fn signal(app: &mut App, number: i32) {
+    app.exit = Some(Exit::Signal(number));
+}
+
+/// Another thread panicked; the screen goes on.
+pub fn panicked(app: &mut App, text: String) {
+    app.notices.add(Level::Error, text);
+}
+
+fn keep_in_sight(app: &mut App) {
+    let visible = views::run::visible_rows(app);
+    if let Some(session) = &mut app.session {
+        session.keep_in_sight(visible);
+    }
+}
+
+/// `scroll` moved by an action, at most to `last`; pages are `page` long.
+fn scrolled(scroll: usize, action: Action, page: usize, last: usize) -> usize {
+    let page = page.max(1);
+    let scroll = scroll.min(last);
+    match action {
+        Action::Up => scroll.saturating_sub(1),
+        Action::Down => scroll + 1,
+        Action::PageUp => scroll.saturating_sub(page),
+        Action::PageDown => scroll + page,
+        Action::First => 0,
+        Action::Last => last,
+        _ => scroll,
+    }
+    .min(last)
+}

@@ -1,0 +1,126 @@
+//! Changes of the Setup screen.
+
+use crate::tui::app::{App, Effect, Overlay, Screen};
+use crate::tui::form::{Field, Finding, Kind};
+use crate::tui::keymap::Action;
+use crate::tui::notices::Level;
+use crate::tui::picker::Picker;
+
+pub(super) fn act(app: &mut App, action: Action) -> Vec<Effect> {
+    match action {
+        Action::Up => focus(app, -1),
+        Action::Down => focus(app, 1),
+        Action::First => app.form.focus = Field::ALL[0],
+        Action::Last => app.form.focus = Field::Run,
+        Action::ShowRun => app.screen = Screen::Run,
+        Action::NextPreset => return read_preset(app, true),
+        Action::Less => return step(app, false),
+        Action::More => return step(app, true),
+        Action::Activate => return activate(app),
+        _ => {}
+    }
+    Vec::new()
+}
+
+fn focus(app: &mut App, by: isize) {
+    let place = Field::ALL.iter().position(|field| *field == app.form.focus).unwrap_or(0);
+    let count = Field::ALL.len();
+    app.form.focus = Field::ALL[(place + count).saturating_add_signed(by) % count];
+}
+
+fn activate(app: &mut App) -> Vec<Effect> {
+    match app.form.focus.kind() {
+        Kind::Text => {
+            app.form.begin_edit();
+            Vec::new()
+        }
+        Kind::Choice => step(app, true),
+        Kind::Picker => {
+            let picker = Picker::new(&app.built_in, app.folder.clone());
+            let folder = picker.folder.clone();
+            app.overlay = Some(Overlay::Picker(picker));
+            vec![Effect::ReadFolder(folder)]
+        }
+        Kind::Button => start(app),
+    }
+}
+
+fn step(app: &mut App, up: bool) -> Vec<Effect> {
+    let field = app.form.focus;
+    if field == Field::Preset {
+        return read_preset(app, up);
+    }
+    let changed = app.form.step(field, up);
+    if changed && field == Field::Provider { look_at_model(app) } else { Vec::new() }
+}
+
+fn read_preset(app: &mut App, next: bool) -> Vec<Effect> {
+    app.form.other_preset(next).map(Effect::ReadPreset).into_iter().collect()
+}
+
+/// A key in a text field.
+pub(super) fn edit(app: &mut App, action: Action) -> Vec<Effect> {
+    let field = app.form.focus;
+    match action {
+        Action::Accept => app.form.end_edit(true),
+        Action::Discard => app.form.end_edit(false),
+        action => {
+            if let Some(editing) = &mut app.form.editing {
+                editing.input.edit(action);
+                app.form.typed();
+            }
+            return Vec::new();
+        }
+    }
+    match field {
+        Field::Model => look_at_model(app),
+        Field::Column | Field::Template => load_prompts(app),
+        _ => Vec::new(),
+    }
+}
+
+fn look_at_model(app: &mut App) -> Vec<Effect> {
+    app.form.model = Finding::Asked;
+    vec![Effect::LookAtModel(app.form.provider())]
+}
+
+/// Asks for the list that the form names.
+pub(super) fn load_prompts(app: &mut App) -> Vec<Effect> {
+    app.form.prompts = Finding::Asked;
+    vec![Effect::LoadPrompts(app.form.query().clone())]
+}
+
+/// Starts what is described, or from the Run screen the last run again.
+pub(super) fn start(app: &mut App) -> Vec<Effect> {
+    if app.conditions().running {
+        return Vec::new();
+    }
+    if app.screen == Screen::Run
+        && let Some(session) = &app.session
+    {
+        return vec![Effect::Start(Box::new(session.plan.clone()), session.prompts.clone())];
+    }
+    let plan = match app.form.plan() {
+        Ok(plan) => plan,
+        Err((field, _)) => {
+            // the reason stands beside the field
+            app.form.focus = field;
+            return Vec::new();
+        }
+    };
+    let Some(prompts) = app.form.prompts.known().cloned() else {
+        app.form.focus = Field::Prompts;
+        return Vec::new();
+    };
+    if prompts.prompts.is_empty() {
+        app.notices.add(
+            Level::Warning,
+            format!(
+                "{} holds no prompt, so there is nothing to run: choose another list",
+                prompts.name
+            ),
+        );
+        return Vec::new();
+    }
+    vec![Effect::Start(Box::new(plan), prompts)]
+}

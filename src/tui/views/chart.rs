@@ -1,0 +1,205 @@
+//! A line chart in braille: one line a lane, each marked with its number.
+
+use ratatui::Frame;
+use ratatui::layout::{Constraint, Layout, Rect};
+use ratatui::style::{Color, Style};
+use ratatui::symbols::Marker;
+use ratatui::text::{Line, Span};
+use ratatui::widgets::canvas::{Canvas, Context, Line as Stroke};
+
+use crate::tui::text;
+use crate::tui::theme::Theme;
+use crate::units;
+
+/// One line of a chart.
+#[derive(Debug, Clone)]
+pub struct Series {
+    /// The lane's number as it is shown.
+    pub label: String,
+    /// The lane's style.
+    pub style: Style,
+    /// (seconds, value), in order of time.
+    pub points: Vec<(f64, f64)>,
+    /// Moments to mark: (seconds, what happened).
+    pub marks: Vec<(f64, String)>,
+}
+
+/// A chart: lines over seconds since the start of each lane.
+#[derive(Debug, Clone, Default)]
+pub struct Chart {
+    /// The lines.
+    pub series: Vec<Series>,
+    /// A level drawn as a dashed line, with its name.
+    pub limit: Option<(f64, String)>,
+}
+
+impl Chart {
+    /// The end of the time axis, seconds.
+    fn end(&self) -> f64 {
+        let ends = self.series.iter().filter_map(|series| series.points.last());
+        ends.map(|(at, _)| *at).fold(1.0, f64::max)
+    }
+
+    /// The top of the value axis.
+    fn top(&self) -> f64 {
+        let values = self.series.iter().flat_map(|series| &series.points).map(|(_, value)| *value);
+        let highest = values.fold(0.0, f64::max);
+        let limit = self.limit.as_ref().map(|(level, _)| *level);
+        // a limit far above everything would flatten the lines
+        let limit = limit.filter(|limit| *limit < highest * 4.0).unwrap_or(0.0);
+        round_up(highest.max(limit) * 1.05)
+    }
+
+    fn is_empty(&self) -> bool {
+        self.series.iter().all(|series| series.points.is_empty())
+    }
+}
+
+/// The next number of one digit, or of two that end in 5, that is no smaller.
+fn round_up(value: f64) -> f64 {
+    if !value.is_finite() || value <= 0.0 {
+        return 1.0;
+    }
+    let unit = 10f64.powf(value.log10().floor());
+    let steps = [1.0, 1.5, 2.0, 2.5, 3.0, 4.0, 5.0, 6.0, 8.0];
+    steps.into_iter().map(|step| step * unit).find(|top| *top >= value).unwrap_or(unit * 10.0)
+}
+
+/// A number of an axis: as short as it can be.
+fn axis(value: f64) -> String {
+    if value >= 10.0 { format!("{value:.0}") } else { format!("{value:.1}") }
+}
+
+/// Draws a chart; the value axis is labelled with its top, the time axis with its end.
+pub fn render(frame: &mut Frame, area: Rect, chart: &Chart, theme: &Theme) {
+    if area.height < 2 || area.width < 12 {
+        return;
+    }
+    if chart.is_empty() {
+        frame.render_widget(Line::styled(" nothing yet", theme.roles.muted), area);
+        return;
+    }
+    let (top, end) = (chart.top(), chart.end());
+    let label = axis(top);
+    let gutter = u16::try_from(text::width(&label)).unwrap_or(6).min(area.width / 3);
+    let [plot_area, time_area] =
+        Layout::vertical([Constraint::Fill(1), Constraint::Length(1)]).areas(area);
+    let [value_area, plot_area] =
+        Layout::horizontal([Constraint::Length(gutter), Constraint::Fill(1)]).areas(plot_area);
+    render_values(frame, value_area, &label, theme);
+    render_times(frame, time_area, gutter, end, theme);
+    let background = theme.roles.text.bg.unwrap_or(Color::Reset);
+    let canvas = Canvas::default()
+        .marker(Marker::Braille)
+        .background_color(background)
+        .x_bounds([0.0, end])
+        .y_bounds([0.0, top])
+        .paint(|context| paint(context, chart, (end, top), plot_area.width, theme));
+    frame.render_widget(canvas, plot_area);
+}
+
+fn render_values(frame: &mut Frame, area: Rect, top: &str, theme: &Theme) {
+    let width = usize::from(area.width);
+    let muted = theme.roles.muted;
+    let line = |text: &str| Line::styled(format!("{text:>width$}"), muted);
+    frame.render_widget(line(top), Rect { height: 1, ..area });
+    if area.height > 1 {
+        let last = Rect { y: area.bottom() - 1, height: 1, ..area };
+        frame.render_widget(line("0"), last);
+    }
+}
+
+fn render_times(frame: &mut Frame, area: Rect, gutter: u16, end: f64, theme: &Theme) {
+    let [_, area] =
+        Layout::horizontal([Constraint::Length(gutter), Constraint::Fill(1)]).areas(area);
+    let end = units::duration(end);
+    let width = usize::from(area.width).saturating_sub(3);
+    let line = Line::styled(format!("0 s{end:>width$}"), theme.roles.muted);
+    frame.render_widget(line, area);
+}
+
+fn paint(context: &mut Context, chart: &Chart, size: (f64, f64), columns: u16, theme: &Theme) {
+    let (end, top) = size;
+    if let Some((level, name)) = chart.limit.as_ref().filter(|(level, _)| *level <= top) {
+        paint_limit(context, *level, name, end, columns, theme);
+    }
+    for series in &chart.series {
+        let color = series.style.fg.unwrap_or(Color::Reset);
+        for pair in series.points.windows(2) {
+            let ((x1, y1), (x2, y2)) = (pair[0], pair[1]);
+            context.draw(&Stroke { x1, y1, x2, y2, color });
+        }
+    }
+    context.layer();
+    for series in &chart.series {
+        for (at, what) in &series.marks {
+            context.draw(&Stroke {
+                x1: *at,
+                y1: 0.0,
+                x2: *at,
+                y2: top,
+                color: series.style.fg.unwrap_or(Color::Reset),
+            });
+            context.print(*at, top, Span::styled(what.clone(), series.style));
+        }
+        if let Some((at, value)) = series.points.last() {
+            // kept off the edge, where it would not be drawn
+            let at = at.min(end * (1.0 - 1.0 / f64::from(columns.max(2))));
+            context.print(
+                at,
+                *value,
+                Span::styled(series.label.clone(), super::bold(series.style)),
+            );
+        }
+    }
+}
+
+fn paint_limit(
+    context: &mut Context,
+    level: f64,
+    name: &str,
+    end: f64,
+    columns: u16,
+    theme: &Theme,
+) {
+    let color = theme.roles.warn.fg.unwrap_or(Color::Reset);
+    let dashes = u32::from(columns / 2).max(1);
+    let step = end / f64::from(dashes);
+    for dash in 0..dashes {
+        let x1 = f64::from(dash) * step;
+        context.draw(&Stroke { x1, y1: level, x2: x1 + step / 2.0, y2: level, color });
+    }
+    context.print(0.0, level, Span::styled(name.to_owned(), theme.roles.warn));
+}
+
+/// A line of eighth blocks of at most `columns`, scaled to its highest value.
+pub fn sparkline(values: &[f64], columns: usize) -> String {
+    const BLOCKS: [char; 8] = ['▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
+    let values = &values[values.len().saturating_sub(columns)..];
+    let highest = values.iter().copied().fold(0.0, f64::max);
+    if highest <= 0.0 || !highest.is_finite() {
+        return String::new();
+    }
+    let block = |value: &f64| BLOCKS[((value / highest * 7.0).round() as usize).min(7)];
+    values.iter().map(block).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_value_axis_ends_at_a_round_number() {
+        let tops = [0.0, 0.7, 64.8, 213.0, 999.0, 1e9, f64::NAN].map(round_up);
+        assert_eq!(tops[..6], [1.0, 0.8, 80.0, 250.0, 1000.0, 1e9]);
+        assert_eq!(tops[6], 1.0);
+    }
+
+    #[test]
+    fn a_sparkline_is_scaled_to_its_highest_value() {
+        assert_eq!(sparkline(&[0.0, 50.0, 100.0], 10), "▁▅█");
+        assert_eq!(sparkline(&[1.0, 0.0, 50.0, 100.0], 2), "▅█");
+        assert_eq!(sparkline(&[0.0], 10), "");
+        assert_eq!(sparkline(&[f64::NAN, f64::INFINITY], 10), "");
+    }
+}

@@ -1,0 +1,267 @@
+//! One row: its prompt, and the outputs of all lanes side by side.
+//!
+//! ```text
+//! ┌ row 4 of 32 ─────────────────────────────────────┐
+//! │ the prompt                                       │
+//! ├ 1 sequential ──┬ 2 async 8 ─────┬ 3 batched 16 ──┤
+//! │ the output     │                │ from the first │
+//! │                │                │ difference on  │
+//! │                │                │ marked         │
+//! │ counts, times  │                │                │
+//! └────────────────┴────────────────┴────────────────┘
+//! ```
+
+use ratatui::Frame;
+use ratatui::layout::{Constraint, Layout, Rect, Spacing};
+use ratatui::style::{Modifier, Style};
+use ratatui::text::{Line, Span};
+use ratatui::widgets::Paragraph;
+
+use super::run::row_sign;
+use super::{bold, counted, panel, wrapped};
+use crate::bench::recorder::{RowRecord, RowState};
+use crate::provider::FinishReason;
+use crate::tui::app::App;
+use crate::tui::session::Session;
+use crate::tui::text::{self, WrappedLine};
+use crate::tui::theme::Theme;
+use crate::units;
+
+/// The narrowest lane, borders included.
+const NARROWEST: u16 = 26;
+
+/// Lines of counts and times below each output.
+const FACTS: u16 = 5;
+
+/// The most lines of one output that can be scrolled through.
+const MOST_LINES: usize = 20_000;
+
+struct Places {
+    prompt: Rect,
+    /// Lane indices with their areas; those that fit.
+    lanes: Vec<(usize, Rect)>,
+}
+
+fn places(area: Rect, session: &Session) -> Places {
+    let prompt = prompt_text(session);
+    let columns = usize::from(area.width.saturating_sub(4));
+    let most = usize::from(area.height / 4).max(1);
+    let lines = text::wrap(prompt, columns, most).len().max(1);
+    let height = u16::try_from(lines).unwrap_or(1) + 2;
+    let [prompt, below] = Layout::vertical([Constraint::Length(height), Constraint::Fill(1)])
+        .spacing(Spacing::Overlap(1))
+        .areas(area);
+    let count = session.recorder.lanes.len().max(1);
+    let fit = usize::from((area.width / (NARROWEST - 1)).max(1)).min(count);
+    let first = session.lane.min(count - fit);
+    let first = if fit == count { 0 } else { first };
+    let areas = Layout::horizontal(vec![Constraint::Fill(1); fit])
+        .spacing(Spacing::Overlap(1))
+        .split(below);
+    Places { prompt, lanes: (first..).zip(areas.iter().copied()).collect() }
+}
+
+/// Draws the screen.
+pub fn render(frame: &mut Frame, area: Rect, session: &Session, theme: &Theme) {
+    let places = places(area, session);
+    render_prompt(frame, places.prompt, session, theme);
+    for (lane, area) in places.lanes {
+        render_lane(frame, area, session, lane, theme);
+    }
+}
+
+/// Lines of output that are visible.
+pub fn page(app: &App) -> usize {
+    let extent = || {
+        let session = app.session.as_ref()?;
+        let places = places(super::parts(app)?.body, session);
+        places.lanes.first().map(|(_, area)| usize::from(text_area(*area).height))
+    };
+    extent().unwrap_or(1).max(1)
+}
+
+/// The furthest that the outputs can be scrolled.
+pub fn last_scroll(app: &App) -> usize {
+    let extent = || {
+        let session = app.session.as_ref()?;
+        let places = places(super::parts(app)?.body, session);
+        let lines = places.lanes.iter().map(|(lane, area)| {
+            let columns = usize::from(text_area(*area).width);
+            let record = record(session, *lane);
+            record.map_or(0, |record| text::wrap(shown_text(record), columns, MOST_LINES).len())
+        });
+        Some(lines.max()?.saturating_sub(page(app)))
+    };
+    extent().unwrap_or(0)
+}
+
+fn prompt_text(session: &Session) -> &str {
+    session.prompts.prompts.get(session.row).map_or("", |prompt| prompt.content.display())
+}
+
+fn record(session: &Session, lane: usize) -> Option<&RowRecord> {
+    session.recorder.lanes.get(lane)?.pass()?.rows.get(session.row)
+}
+
+fn render_prompt(frame: &mut Frame, area: Rect, session: &Session, theme: &Theme) {
+    let id = session.prompts.prompts.get(session.row).map_or("", |prompt| &prompt.id);
+    let id = text::fit(id, usize::from(area.width / 3));
+    let title = format!(" row {} of {} · {id} ", session.row + 1, session.recorder.rows());
+    let block = panel(title, theme);
+    let inner = block.inner(area);
+    frame.render_widget(block, area);
+    let inner = Rect { x: inner.x + 1, width: inner.width.saturating_sub(2), ..inner };
+    let most = usize::from(inner.height);
+    let mut lines = wrapped(prompt_text(session), inner.width, most + 1, theme.roles.text);
+    if lines.len() > most {
+        lines.truncate(most.saturating_sub(1));
+        lines.push(Line::styled("… the prompt goes on", theme.roles.muted));
+    }
+    frame.render_widget(Paragraph::new(lines), inner);
+}
+
+/// Where the output is, above the facts.
+fn text_area(area: Rect) -> Rect {
+    Rect {
+        x: area.x.saturating_add(2),
+        y: area.y.saturating_add(1),
+        width: area.width.saturating_sub(4),
+        height: area.height.saturating_sub(2 + FACTS),
+    }
+}
+
+fn render_lane(frame: &mut Frame, area: Rect, session: &Session, lane: usize, theme: &Theme) {
+    let record = record(session, lane);
+    let is_reference = lane == session.recorder.reference;
+    let (sign, style) = row_sign(record, is_reference, theme);
+    let label = &session.recorder.lanes[lane].spec.label;
+    let room = usize::from(area.width).saturating_sub(10);
+    let title = Line::from(vec![
+        Span::styled(format!(" {} {} ", lane + 1, text::fit(label, room)), bold(theme.lane(lane))),
+        Span::styled(format!("{sign} "), style),
+    ]);
+    frame.render_widget(panel(title, theme), area);
+    let Some(record) = record else { return };
+    let inside = text_area(area);
+    let mark = difference(session, lane);
+    let wanted = session.scroll + usize::from(inside.height);
+    let lines = text::wrap(shown_text(record), inside.width.into(), wanted.min(MOST_LINES));
+    let visible = lines.iter().skip(session.scroll);
+    let mut shown: Vec<Line> = visible.map(|line| marked_line(line, mark, theme)).collect();
+    if mark == Some(record.text.len()) && wanted > lines.len() && !shown.is_empty() {
+        // the text ends where the other one goes on
+        let end = Span::styled("∎", first_difference_style(theme));
+        if let Some(line) = shown.last_mut() {
+            line.spans.push(end);
+        }
+    }
+    frame.render_widget(Paragraph::new(shown), inside);
+    let below = Rect {
+        y: inside.bottom(),
+        height: area.bottom().saturating_sub(inside.bottom() + 1),
+        ..inside
+    };
+    frame.render_widget(Paragraph::new(facts(record, mark, below.width, theme)), below);
+}
+
+/// The output, or why there is none.
+fn shown_text(record: &RowRecord) -> &str {
+    match (&record.failure, record.state) {
+        (Some(failure), RowState::Failed) if record.text.is_empty() => &failure.message,
+        _ => &record.text,
+    }
+}
+
+/// Where a lane's text begins to differ: from the reference, or for the reference from the
+/// first lane that differs from it.
+fn difference(session: &Session, lane: usize) -> Option<usize> {
+    let reference = session.reference_text(session.row)?;
+    let differing = |lane: usize| {
+        let record = record(session, lane)?;
+        (record.state == RowState::Done && record.same_as_reference == Some(false))
+            .then_some(record.text.as_str())
+    };
+    if lane == session.recorder.reference {
+        let others = (0..session.recorder.lanes.len()).filter_map(differing);
+        return others.filter_map(|text| text::first_difference(reference, text)).min();
+    }
+    text::first_difference(differing(lane)?, reference)
+}
+
+fn first_difference_style(theme: &Theme) -> Style {
+    theme.roles.difference.add_modifier(Modifier::REVERSED)
+}
+
+/// A line whose clusters are marked from `mark` on, the first of them most.
+fn marked_line(line: &WrappedLine<'_>, mark: Option<usize>, theme: &Theme) -> Line<'static> {
+    let mut spans: Vec<Span<'static>> = Vec::new();
+    for cluster in line {
+        let style = match mark {
+            Some(mark) if cluster.at == mark => first_difference_style(theme),
+            Some(mark) if cluster.at > mark => theme.roles.difference,
+            Some(_) | None => theme.roles.text,
+        };
+        match spans.last_mut().filter(|span| span.style == style) {
+            Some(span) => span.content.to_mut().push_str(&cluster.shown),
+            None => spans.push(Span::styled(cluster.shown.to_string(), style)),
+        }
+    }
+    Line::from(spans)
+}
+
+/// Counts, times, how it ended, and where it differs.
+fn facts(
+    record: &RowRecord,
+    mark: Option<usize>,
+    columns: u16,
+    theme: &Theme,
+) -> Vec<Line<'static>> {
+    let columns = usize::from(columns);
+    let roles = &theme.roles;
+    let seconds = |time: Option<std::time::Duration>| {
+        units::known(time.map(|time| time.as_secs_f64()), units::duration)
+    };
+    let prompt = record.usage.prompt_tokens.map(|tokens| format!("prompt {tokens}"));
+    let mut figures = vec![counted(record.output_tokens(), "token")];
+    figures.extend(prompt);
+    figures.push(format!("TTFT {}", seconds(record.ttft())));
+    figures.push(format!("e2e {}", seconds(record.e2e())));
+    figures.push(format!("ITL {}", seconds(record.itl())));
+    let verdict = match (mark, record.same_as_reference) {
+        (Some(at), _) => {
+            let character = record.text[..at].chars().count() + 1;
+            let text = format!("≠ from character {character} on");
+            Line::styled(text::fit(&text, columns), roles.warn)
+        }
+        (None, Some(true)) => Line::styled("= same as the reference", roles.good),
+        (None, Some(false) | None) => Line::default(),
+    };
+    let figures = text::flow(figures.iter().map(String::as_str), " · ", columns);
+    let figures = figures.into_iter().map(|line| Line::styled(line, roles.muted));
+    [verdict, ending(record, columns, theme)].into_iter().chain(figures).collect()
+}
+
+/// How the row ended, in words.
+fn ending(record: &RowRecord, columns: usize, theme: &Theme) -> Line<'static> {
+    let roles = &theme.roles;
+    let (text, style) = match (record.state, &record.reason, &record.failure) {
+        (RowState::Waiting, ..) => ("waiting".to_owned(), roles.muted),
+        (RowState::Running, ..) => ("running".to_owned(), roles.accent),
+        (RowState::NotRun, ..) => ("not run".to_owned(), roles.muted),
+        (RowState::Failed, _, Some(failure)) => (format!("✗ {}", failure.message), roles.bad),
+        (RowState::Failed, _, None) => ("✗ failed".to_owned(), roles.bad),
+        (RowState::Done, Some(reason), _) => (reason_words(reason), roles.muted),
+        (RowState::Done, None, _) => ("ended".to_owned(), roles.muted),
+    };
+    Line::styled(text::fit(&text, columns), style)
+}
+
+fn reason_words(reason: &FinishReason) -> String {
+    match reason {
+        FinishReason::Stop => "ended by itself".to_owned(),
+        FinishReason::Length => "ended at the token limit".to_owned(),
+        FinishReason::Filter => "withheld by the provider's filter".to_owned(),
+        FinishReason::Tool => "asked for a tool".to_owned(),
+        FinishReason::Other(word) => format!("ended: {word}"),
+    }
+}

@@ -1,0 +1,328 @@
+//! What will run.
+//!
+//! ```text
+//! ┌ what will run ─────────────────────────────┐
+//! │ a sentence, the lanes, whether it can start │
+//! ├ settings ──────────┬ prompts ──────────────┤
+//! │ field    value     │ what belongs to the   │
+//! │ [ run ]            │ field in focus        │
+//! └────────────────────┴───────────────────────┘
+//! ```
+
+use ratatui::Frame;
+use ratatui::layout::{Constraint, Layout, Position, Rect, Spacing};
+use ratatui::style::Style;
+use ratatui::text::{Line, Span};
+use ratatui::widgets::Paragraph;
+
+use super::{counted, panel, sampling, wrapped};
+use crate::config::{LaneSpec, Mode};
+use crate::prompts::PromptList;
+use crate::tui::app::App;
+use crate::tui::form::{Field, Finding, Form, Kind, ModelFacts};
+use crate::tui::text;
+use crate::tui::theme::Theme;
+
+/// Columns of the field names.
+const NAMES: usize = 12;
+
+struct Places {
+    summary: Rect,
+    fields: Rect,
+    details: Rect,
+}
+
+fn places(area: Rect) -> Places {
+    let [summary, below] = Layout::vertical([Constraint::Length(5), Constraint::Fill(1)])
+        .spacing(Spacing::Overlap(1))
+        .areas(area);
+    let [fields, details] = Layout::horizontal([Constraint::Fill(11), Constraint::Fill(9)])
+        .spacing(Spacing::Overlap(1))
+        .areas(below);
+    Places { summary, fields, details }
+}
+
+/// Draws the screen.
+pub fn render(frame: &mut Frame, area: Rect, app: &App) {
+    let theme = app.theme();
+    let places = places(area);
+    render_summary(frame, places.summary, &app.form, theme);
+    render_fields(frame, places.fields, &app.form, theme);
+    render_details(frame, places.details, &app.form, theme);
+}
+
+/// The field under a position.
+pub fn field_at(app: &App, at: Position) -> Option<Field> {
+    let fields = places(super::parts(app)?.body).fields;
+    let inner = panel("", app.theme()).inner(fields);
+    let top = first_visible(&app.form, inner.height);
+    let line = inner.contains(at).then(|| usize::from(at.y - inner.y))?;
+    Field::ALL.get(top + line).copied()
+}
+
+fn render_summary(frame: &mut Frame, area: Rect, form: &Form, theme: &Theme) {
+    let block = panel(" what will run ", theme);
+    let inner = block.inner(area);
+    frame.render_widget(block, area);
+    let columns = usize::from(inner.width).saturating_sub(2);
+    let (state, style) = readiness(form, theme);
+    let line =
+        |text: &str, style: Style| Line::styled(format!(" {}", text::fit(text, columns)), style);
+    let lines = vec![
+        line(&subject(form), theme.roles.text),
+        line(&manner(form, columns), theme.roles.text),
+        line(&state, style),
+    ];
+    frame.render_widget(Paragraph::new(lines), inner);
+}
+
+/// Which prompts, on which model.
+fn subject(form: &Form) -> String {
+    let provider = form.provider();
+    let prompts = match &form.prompts {
+        Finding::Known(list) => {
+            format!("{} from {}", counted(list.prompts.len(), "prompt"), list.name)
+        }
+        Finding::Asked => format!("{} (loading …)", form.query().source),
+        Finding::Failed(_) => form.query().source.clone(),
+    };
+    format!("{prompts}, on {} {}", provider.provider, provider.model)
+}
+
+/// Which lanes, and how tokens are chosen.
+fn manner(form: &Form, columns: usize) -> String {
+    let Ok(plan) = form.plan() else {
+        let lanes = form.lanes().map(|lanes| labels(&lanes)).unwrap_or_default();
+        return lanes;
+    };
+    let mut facts = vec![
+        labels(&plan.lanes),
+        format!("{} a row", counted(plan.sampling.max_tokens, "token")),
+        sampling(&plan),
+    ];
+    if plan.repeats > 1 {
+        facts.push(format!("{} times", plan.repeats));
+    }
+    if plan.sampling.ignore_eos {
+        facts.push("past end of text".to_owned());
+    }
+    if plan.raw {
+        facts.push("raw".to_owned());
+    }
+    let shown = text::pieces(facts.iter().map(String::as_str), " · ", columns);
+    if shown.is_empty() { facts.swap_remove(0) } else { shown }
+}
+
+fn labels(lanes: &[LaneSpec]) -> String {
+    let labels: Vec<&str> = lanes.iter().map(|lane| lane.label.as_str()).collect();
+    labels.join(" → ")
+}
+
+/// Whether it can start, and the key that starts it.
+fn readiness(form: &Form, theme: &Theme) -> (String, Style) {
+    let roles = &theme.roles;
+    if let Some((field, reason)) = form.first_error() {
+        return (format!("✗ {}: {reason}", field.name()), roles.bad);
+    }
+    let Finding::Known(prompts) = &form.prompts else {
+        return ("… the prompts are being loaded".to_owned(), roles.muted);
+    };
+    if prompts.prompts.is_empty() {
+        return ("! the list holds no prompt: there is nothing to run".to_owned(), roles.warn);
+    }
+    let key = if form.focus == Field::Run { "enter" } else { "r" };
+    match &form.model {
+        Finding::Failed(reason) => (format!("! {reason}"), roles.warn),
+        Finding::Known(facts) if !facts.here => {
+            (format!("✓ ready: {key} fetches the model and starts the run"), roles.good)
+        }
+        Finding::Known(_) | Finding::Asked => {
+            (format!("✓ ready: {key} starts the run"), roles.good)
+        }
+    }
+}
+
+fn first_visible(form: &Form, height: u16) -> usize {
+    let focus = Field::ALL.iter().position(|field| *field == form.focus).unwrap_or(0);
+    let height = usize::from(height).max(1);
+    (focus + 1).saturating_sub(height)
+}
+
+fn render_fields(frame: &mut Frame, area: Rect, form: &Form, theme: &Theme) {
+    let block = panel(" settings ", theme);
+    let inner = block.inner(area);
+    frame.render_widget(block, area);
+    let top = first_visible(form, inner.height);
+    let visible = Field::ALL.iter().skip(top).take(usize::from(inner.height));
+    for (y, field) in (inner.y..).zip(visible) {
+        render_field(frame, Rect { y, height: 1, ..inner }, *field, form, theme);
+    }
+}
+
+fn render_field(frame: &mut Frame, area: Rect, field: Field, form: &Form, theme: &Theme) {
+    let focused = form.focus == field;
+    let start = if focused { "› " } else { "  " };
+    if field == Field::Run {
+        let style = if focused { theme.roles.selected } else { theme.roles.accent };
+        let line = Line::from(vec![
+            Span::styled(start, theme.roles.accent),
+            Span::styled("[ run ]", style),
+            Span::styled("  enter, or r anywhere", theme.roles.muted),
+        ]);
+        frame.render_widget(line, area);
+        return;
+    }
+    let columns = usize::from(area.width).saturating_sub(2 + NAMES);
+    let name_style = if focused { theme.roles.accent } else { theme.roles.muted };
+    let mut spans = vec![
+        Span::styled(start, theme.roles.accent),
+        Span::styled(text::column(field.name(), NAMES), name_style),
+    ];
+    let editing = form.editing.as_ref().filter(|_| focused);
+    if let Some(editing) = editing {
+        let (shown, cursor) = editing.input.view(columns);
+        let column = u16::try_from(2 + NAMES + cursor).unwrap_or(0);
+        frame.set_cursor_position(Position { x: area.x.saturating_add(column), y: area.y });
+        spans.push(Span::styled(text::column(&shown, columns), theme.roles.selected));
+    } else {
+        spans.extend(value_spans(field, form, columns, theme));
+    }
+    frame.render_widget(Line::from(spans), area);
+}
+
+/// The value, and where it is wrong the reason, or as much as fits of it.
+fn value_spans(field: Field, form: &Form, columns: usize, theme: &Theme) -> Vec<Span<'static>> {
+    let focused = form.focus == field;
+    let value = form.value(field);
+    let error = form.error(field);
+    let (text, style) = match (&error, value.is_empty()) {
+        (None, true) => ("–".to_owned(), theme.roles.muted),
+        (None, false) if focused && field.kind() == Kind::Choice => {
+            (format!("‹ {value} ›"), theme.roles.selected)
+        }
+        (None, false) if focused => (value, theme.roles.selected),
+        (None, false) => (value, theme.roles.text),
+        (Some(_), _) => (value, theme.roles.bad),
+    };
+    let Some(reason) = error else {
+        return vec![Span::styled(text::fit(&text, columns), style)];
+    };
+    let value = text::fit(&text, columns.saturating_sub(2));
+    let room = columns.saturating_sub(text::width(&value) + 3);
+    let beside = if room >= 8 { text::fit(&format!(" {reason}"), room) } else { String::new() };
+    vec![Span::styled(value, style), Span::styled(format!(" ✗{beside}"), theme.roles.bad)]
+}
+
+fn render_details(frame: &mut Frame, area: Rect, form: &Form, theme: &Theme) {
+    let block = panel(format!(" {} ", details_title(form)), theme);
+    let inner = block.inner(area);
+    frame.render_widget(block, area);
+    let inner = Rect { x: inner.x + 1, width: inner.width.saturating_sub(2), ..inner };
+    let mut lines = about_field(form, inner, theme);
+    let room = usize::from(inner.height).saturating_sub(lines.len());
+    lines.extend(match form.focus {
+        Field::Model | Field::Provider => model_lines(form, inner.width, theme),
+        Field::Lanes | Field::BatchSize | Field::Repeats => lane_lines(form, inner.width, theme),
+        _ => prompt_lines(form, inner.width, room, theme),
+    });
+    lines.truncate(usize::from(inner.height));
+    frame.render_widget(Paragraph::new(lines), inner);
+}
+
+fn details_title(form: &Form) -> String {
+    match (form.focus, &form.prompts) {
+        (Field::Model | Field::Provider, _) => "model".to_owned(),
+        (Field::Lanes | Field::BatchSize | Field::Repeats, _) => "lanes".to_owned(),
+        (_, Finding::Known(list)) => counted(list.prompts.len(), "prompt"),
+        (_, Finding::Asked | Finding::Failed(_)) => "prompts".to_owned(),
+    }
+}
+
+/// What the field in focus means, and what is wrong with it.
+fn about_field<'a>(form: &Form, area: Rect, theme: &Theme) -> Vec<Line<'a>> {
+    let mut lines = Vec::new();
+    if form.focus != Field::Run {
+        lines.extend(wrapped(form.focus.help(), area.width, 8, theme.roles.muted));
+    }
+    if let Some(reason) = form.error(form.focus) {
+        lines.extend(wrapped(&format!("✗ {reason}"), area.width, 8, theme.roles.bad));
+    }
+    if !lines.is_empty() {
+        lines.push(Line::default());
+    }
+    lines
+}
+
+fn model_lines<'a>(form: &Form, columns: u16, theme: &Theme) -> Vec<Line<'a>> {
+    let roles = &theme.roles;
+    match &form.model {
+        Finding::Asked => vec![Line::styled("… looking", roles.muted)],
+        Finding::Failed(reason) => wrapped(&format!("! {reason}"), columns, 10, roles.warn),
+        Finding::Known(ModelFacts { lines, .. }) => {
+            lines.iter().flat_map(|line| wrapped(line, columns, 4, roles.text)).collect()
+        }
+    }
+}
+
+fn lane_lines<'a>(form: &Form, columns: u16, theme: &Theme) -> Vec<Line<'a>> {
+    let Ok(lanes) = form.lanes() else { return Vec::new() };
+    let rows = form.prompts.known().map(|list| list.prompts.len());
+    let mut lines = Vec::new();
+    for (place, lane) in lanes.iter().enumerate() {
+        let name = format!("{} {}", place + 1, lane.label);
+        lines.push(Line::styled(text::fit(&name, columns.into()), theme.lane(place)));
+        lines.extend(wrapped(&what_lane_does(lane.mode, rows), columns, 3, theme.roles.text));
+    }
+    lines
+}
+
+/// How a mode splits the list.
+fn what_lane_does(mode: Mode, rows: Option<usize>) -> String {
+    let rows_of = |per: usize| match rows {
+        Some(rows) => {
+            format!("{} of {}", counted(rows.div_ceil(per.max(1)), "call"), counted(per, "row"))
+        }
+        None => format!("calls of {}", counted(per, "row")),
+    };
+    let all = rows.map_or("all rows".to_owned(), |rows| counted(rows, "row"));
+    match mode {
+        Mode::Sequential => format!("{}, one at a time", rows_of(1)),
+        Mode::Async { in_flight } => format!("{}, {in_flight} at once", rows_of(1)),
+        Mode::Batched { batch_size } => {
+            format!("1 call of {all}, {batch_size} generated at a time")
+        }
+        Mode::BatchedAsync { batch_size, in_flight } => {
+            let rows = rows_of(mode.rows_per_call(rows.unwrap_or(0)));
+            format!("{rows}, {in_flight} at once, each generating {batch_size} at a time")
+        }
+        Mode::Offline => format!("1 batch job of {all}, in the provider's own time"),
+    }
+}
+
+/// The first rows of the list.
+fn prompt_lines<'a>(form: &Form, columns: u16, room: usize, theme: &Theme) -> Vec<Line<'a>> {
+    let roles = &theme.roles;
+    match &form.prompts {
+        Finding::Asked => vec![Line::styled("… loading", roles.muted)],
+        // the reason already stands above where the list is in focus
+        Finding::Failed(_) if form.focus == Field::Prompts => Vec::new(),
+        Finding::Failed(reason) => wrapped(&format!("✗ {reason}"), columns, room, roles.bad),
+        Finding::Known(list) => preview(list, columns, room, theme),
+    }
+}
+
+fn preview<'a>(list: &PromptList, columns: u16, room: usize, theme: &Theme) -> Vec<Line<'a>> {
+    let total = list.prompts.len();
+    let shown = if total > room { room.saturating_sub(1) } else { total };
+    let digits = shown.to_string().len().max(2);
+    let width = usize::from(columns).saturating_sub(digits + 2);
+    let rows = list.prompts.iter().take(shown).map(|prompt| {
+        Line::from(vec![
+            Span::styled(format!("{:>digits$}  ", prompt.index + 1), theme.roles.muted),
+            Span::raw(text::fit(prompt.content.display(), width)),
+        ])
+    });
+    let more = (total > shown)
+        .then(|| Line::styled(format!("and {} more", total - shown), theme.roles.muted));
+    rows.chain(more).collect()
+}

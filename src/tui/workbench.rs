@@ -1,0 +1,171 @@
+//! The services of the screen over the real program: settings, prompt lists, the model store,
+//! runs and reports.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use anyhow::Context;
+use jiff::{SignedDuration, Timestamp};
+
+use super::app::{ExportRequest, Opening, Reply};
+use super::form::{ModelFacts, Preset, PromptQuery};
+use super::services::Services;
+use super::theme;
+use crate::bench::Job;
+use crate::bench::run::{self, RunHandle};
+use crate::config::{Paths, Plan, RunRequest, Settings, Settled, preset, settle};
+use crate::engine::store::{Catalogue, Status, Store};
+use crate::prompts::{self, BUILT_IN, LoadOptions, PromptList, PromptSource, Template};
+use crate::provider::{OpenProvider, ProviderSpec};
+use crate::report::{Export, Report, RunFacts};
+use crate::units;
+
+/// The real services.
+pub struct Workbench {
+    paths: Paths,
+    providers: Arc<dyn OpenProvider>,
+    store: Store,
+    folder: PathBuf,
+}
+
+impl Workbench {
+    /// Services over the user's folders; relative paths count from the current folder.
+    ///
+    /// # Errors
+    /// A damaged catalogue, or no current folder.
+    pub fn new(paths: Paths, providers: Arc<dyn OpenProvider>) -> anyhow::Result<Self> {
+        let catalogue = Catalogue::with_user_file(&paths.catalogue())?;
+        let store = Store::new(paths.models(), catalogue);
+        let folder = std::env::current_dir().context("the current folder is not known")?;
+        Ok(Self { paths, providers, store, folder })
+    }
+
+    /// What the screen begins with: what the flags ask for, laid over presets and settings.
+    ///
+    /// # Errors
+    /// Anything the user wrote that cannot be used.
+    pub fn opening(&self, request: &RunRequest) -> anyhow::Result<Opening> {
+        let settings = Settings::load(&self.paths)?;
+        let wanted = request.preset.as_deref().or(settings.preset.as_deref());
+        let name = wanted.unwrap_or(preset::DEFAULT).to_owned();
+        let preset = preset_of(name, settle(request, &self.paths)?)?;
+        let presets = preset::list(&self.paths)?.into_iter().map(|preset| preset.name).collect();
+        let built_in = BUILT_IN.iter().map(|list| (list.name.into(), list.description.into()));
+        let (mut themes, errors) = theme::all(&self.paths.themes());
+        let mut warnings: Vec<String> = errors.iter().map(|error| format!("{error:#}")).collect();
+        let theme = chosen_theme(settings.theme.as_deref(), &themes, &mut warnings);
+        if std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty()) {
+            themes = themes.into_iter().map(theme::Theme::without_colours).collect();
+        }
+        Ok(Opening {
+            preset,
+            presets,
+            providers: vec!["local".to_owned()],
+            built_in: built_in.collect(),
+            themes,
+            theme,
+            folder: self.folder.clone(),
+            warnings,
+        })
+    }
+
+    fn write(&self, request: &ExportRequest) -> anyhow::Result<Reply> {
+        if !request.replace && request.path.exists() {
+            return Ok(Reply::ExportExists);
+        }
+        let export = Export::open(&request.path)?;
+        let facts = RunFacts {
+            id: request.id.clone(),
+            started_at: request.started_at,
+            finished_at: finished_at(request),
+            version: env!("CARGO_PKG_VERSION").into(),
+            host: crate::probe::host(),
+            command: None,
+        };
+        let report = Report::build(&facts, &request.plan, &request.prompts, &request.recorder);
+        export.write(&report)?;
+        let size = std::fs::metadata(&request.path).map(|file| units::bytes(file.len()));
+        let size = size.map(|size| format!(" ({size})")).unwrap_or_default();
+        Ok(Reply::Exported(format!("{}{size}", request.path.display())))
+    }
+}
+
+impl Services for Workbench {
+    fn prompts(&self, query: &PromptQuery) -> anyhow::Result<PromptList> {
+        let source = PromptSource::parse(&query.source, Some(&self.folder));
+        if source == PromptSource::Stdin {
+            anyhow::bail!(
+                "standard input is the keyboard here: choose a file, or use `batchgen-tui run`"
+            );
+        }
+        let base = query.template_base.as_deref().or(Some(&self.folder));
+        let template = query.template.as_deref().map(|text| Template::parse(text, base));
+        let options = LoadOptions {
+            column: query.column.clone(),
+            template: template.transpose()?,
+            ..LoadOptions::default()
+        };
+        Ok(prompts::load(&source, &options)?)
+    }
+
+    fn model(&self, spec: &ProviderSpec) -> anyhow::Result<ModelFacts> {
+        let about = self.store.catalogue().find(&spec.model).map(|entry| entry.about.clone());
+        let (here, mut lines) = match self.store.status(&spec.model) {
+            Status::Ready { path, bytes } => (true, ready(&path, bytes)),
+            Status::Fetchable { from, bytes } => (false, fetchable(&from, bytes)),
+            Status::Unknown { reason } => anyhow::bail!(reason),
+        };
+        lines.extend(about);
+        Ok(ModelFacts { here, lines })
+    }
+
+    fn preset(&self, name: &str) -> anyhow::Result<Preset> {
+        let request = RunRequest { preset: Some(name.to_owned()), ..RunRequest::default() };
+        preset_of(name.to_owned(), settle(&request, &self.paths)?)
+    }
+
+    fn start(&self, plan: Plan, prompts: Arc<PromptList>) -> anyhow::Result<RunHandle> {
+        run::start(Job { plan, prompts }, self.providers.clone(), &self.paths.runs())
+    }
+
+    fn export(&self, request: &ExportRequest) -> Reply {
+        self.write(request).unwrap_or_else(|error| Reply::ExportFailed(format!("{error:#}")))
+    }
+}
+
+fn preset_of(name: String, settled: Settled) -> anyhow::Result<Preset> {
+    let Settled { plan, source, column, template, template_base } = settled;
+    let query = PromptQuery { source: source.to_string(), column, template, template_base };
+    Ok(Preset { name, plan, query })
+}
+
+fn chosen_theme(
+    wanted: Option<&str>,
+    themes: &[theme::Theme],
+    warnings: &mut Vec<String>,
+) -> usize {
+    let Some(wanted) = wanted else { return 0 };
+    let place = themes.iter().position(|theme| theme.name == wanted);
+    if place.is_none() {
+        let names: Vec<&str> = themes.iter().map(|theme| theme.name.as_str()).collect();
+        let names = names.join(", ");
+        warnings.push(format!("settings: there is no theme \"{wanted}\"; there are {names}"));
+    }
+    place.unwrap_or(0)
+}
+
+fn ready(path: &Path, bytes: Option<u64>) -> Vec<String> {
+    let size = bytes.map(|bytes| format!(", {}", units::bytes(bytes))).unwrap_or_default();
+    vec![format!("✓ on this machine{size}"), path.display().to_string()]
+}
+
+fn fetchable(from: &str, bytes: Option<u64>) -> Vec<String> {
+    let size = bytes.map(|bytes| format!(", ≈{}", units::bytes(bytes))).unwrap_or_default();
+    vec![format!("↓ will be fetched first{size}"), format!("from {from}")]
+}
+
+/// When the last event of a run that is over came.
+fn finished_at(request: &ExportRequest) -> Option<Timestamp> {
+    let took = SignedDuration::try_from(request.took?).ok()?;
+    request.started_at.checked_add(took).ok()
+}
