@@ -157,6 +157,9 @@ impl Store {
         };
         for source in &sources {
             let folder = self.source_folder(source);
+            if Manifest::of(&folder).is_none() {
+                continue;
+            }
             let check = move || remove_damaged(&folder);
             progress(Progress::Verifying { file: source_words(source) });
             tokio::task::spawn_blocking(check)

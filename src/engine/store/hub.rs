@@ -128,10 +128,10 @@ impl<'a> Fetch<'a> {
         let body = self.cancel.run_until_cancelled(fetch).await.ok_or(EngineError::Cancelled)?;
         let body = body.map_err(|error| self.explain(None, error))?;
         let listing: Listing = serde_json::from_slice(&body).map_err(|error| {
-            self.transport(format!("the answer is not a listing of the hub: {error}"))
+            EngineError::Transport(format!("the answer is not a listing of the hub: {error}"))
         })?;
         if listing.siblings.len() > MOST_FILES {
-            return Err(self.transport(format!("it lists more than {MOST_FILES} files")));
+            return Err(EngineError::Transport(format!("it lists more than {MOST_FILES} files")));
         }
         Ok(Repository::from(listing))
     }
@@ -143,7 +143,7 @@ impl<'a> Fetch<'a> {
         fetched: &mut Vec<Fetched>,
     ) -> Result<Vec<Wanted>, EngineError> {
         let paths = repository.paths();
-        let model = |problem: String| EngineError::model(format!("{}: {problem}", self.name));
+        let model = EngineError::Model;
         if let Some(choice) = &self.name.choice {
             let file = weights::chosen_gguf(&paths, choice).map_err(model)?;
             return Ok(vec![self.want(repository, &file, LARGEST_WEIGHTS).map_err(model)?]);
@@ -176,7 +176,7 @@ impl<'a> Fetch<'a> {
         repository: &Repository,
         fetched: &mut Vec<Fetched>,
     ) -> Result<Vec<String>, EngineError> {
-        let model = |problem: String| EngineError::model(format!("{}: {problem}", self.name));
+        let model = EngineError::Model;
         let index = self.want(repository, INDEX, LARGEST_INDEX).map_err(model)?;
         fetched.push(self.file(&index, 0, index.bytes).await?);
         let json = local::read_limited(&self.folder.join(INDEX), LARGEST_INDEX).map_err(model)?;
@@ -220,7 +220,7 @@ impl<'a> Fetch<'a> {
         };
         download.run().await.map_err(|problem| match problem {
             Problem::Http(error) => self.explain(Some(&wanted.path), error),
-            Problem::Content(text) => self.transport(text),
+            Problem::Content(text) => EngineError::Transport(text),
             Problem::Here(error) => error,
         })
     }
@@ -239,16 +239,12 @@ impl<'a> Fetch<'a> {
         }
     }
 
-    fn transport(&self, problem: String) -> EngineError {
-        EngineError::Transport(format!("{}: {problem}", self.name))
-    }
-
     /// What a failed request means, and what to try.
     fn explain(&self, file: Option<&str>, error: HttpError) -> EngineError {
         let repository = &self.name.repository;
         let endpoint = self.http.endpoint().as_str().trim_end_matches('/');
         let what = file.map(|file| format!("{file}: ")).unwrap_or_default();
-        self.transport(match error {
+        EngineError::Transport(match error {
             HttpError::Status { status: 401 | 403, .. } if self.http.has_token() => format!(
                 "{what}the hub refuses the token in HF_TOKEN, or there is no such repository: check the name, and accept the model's terms at {endpoint}/{repository} with the token's account"
             ),
@@ -260,10 +256,17 @@ impl<'a> Fetch<'a> {
                 self.name.revision()
             ),
             HttpError::Status { status: 429, retry_after } => {
-                let wait = retry_after.map_or_else(|| "a few minutes".to_owned(), |wait| format!("{} s", wait.as_secs()));
-                format!("{what}the hub has had too many requests from here: try again in {wait}, or set HF_TOKEN")
+                let wait = retry_after.map_or_else(
+                    || "a few minutes".to_owned(),
+                    |wait| format!("{} s", wait.as_secs()),
+                );
+                format!(
+                    "{what}the hub has had too many requests from here: try again in {wait}, or set HF_TOKEN"
+                )
             }
-            HttpError::Status { status, .. } => format!("{what}the hub answered with status {status}: try again"),
+            HttpError::Status { status, .. } => {
+                format!("{what}the hub answered with status {status}: try again")
+            }
             HttpError::Connection(text) => format!("{what}{endpoint} cannot be reached: {text}"),
             HttpError::Protocol(text) => format!("{what}{endpoint}: {text}"),
         })
