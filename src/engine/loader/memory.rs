@@ -2,10 +2,9 @@
 
 use std::path::Path;
 
-use sysinfo::System;
-
 use crate::engine::EngineError;
 use crate::engine::weights::{Inventory, StoredTensor, TensorFiles};
+use crate::probe;
 
 /// What stays free for caches, activations and everybody else.
 const RESERVE: u64 = 256 << 20;
@@ -41,7 +40,7 @@ pub struct Budget {
 impl Budget {
     /// What the machine, or the control group this process runs in, has available now.
     pub fn read(limit: Option<u64>) -> Self {
-        let available = available().unwrap_or(u64::MAX).saturating_sub(RESERVE);
+        let available = probe::available_memory().unwrap_or(u64::MAX).saturating_sub(RESERVE);
         Self { bytes: available.min(limit.unwrap_or(u64::MAX)) }
     }
 
@@ -58,16 +57,6 @@ impl Budget {
             megabytes(self.bytes)
         )))
     }
-}
-
-/// What can be allocated now; unknown on systems that sysinfo does not know.
-fn available() -> Option<u64> {
-    let mut system = System::new().ok()?;
-    system.refresh_memory();
-    // the free memory of a control group leaves out what its page cache could give back
-    let group = system.cgroup_limits();
-    let group = group.map(|limits| limits.total_memory.saturating_sub(limits.rss));
-    Some(system.available_memory().min(group.unwrap_or(u64::MAX)))
 }
 
 fn megabytes(bytes: u64) -> String {
