@@ -321,9 +321,10 @@ where
 
     fn suspend(&mut self, app: &mut App) -> anyhow::Result<()> {
         (self.suspend)().context("the terminal cannot be given back and taken again")?;
-        // the window may be another one now, and what was on it is gone
-        self.terminal.clear()?;
+        // the window may be another one now, and what was on it is gone; `clear` would ask the
+        // terminal for its cursor, and the answer would be taken for keys
         app.size = self.terminal.size()?;
+        self.terminal.resize(app.size.into())?;
         Ok(())
     }
 }

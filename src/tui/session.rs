@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use figures::Base;
 pub use figures::Figures;
 
 use super::notices::{Level, Notices};
@@ -179,6 +180,7 @@ impl Session {
         let others = (0..self.figures.len()).filter(|lane| *lane != reference);
         for lane in std::iter::once(reference).chain(others) {
             let base = self.figures.get(reference).and_then(|figures| figures.tokens_per_s);
+            let base = if lane == reference { Base::Itself } else { Base::Other(base) };
             let Some(record) = self.recorder.lanes.get(lane) else { continue };
             if self.figures[lane].is_final(&record.state) {
                 continue;

@@ -220,6 +220,11 @@ pub fn wrap(text: &str, columns: usize, most: usize) -> Vec<WrappedLine<'_>> {
             let rest = split_at_space(&mut line);
             lines.push(std::mem::replace(&mut line, rest));
             used = line.iter().map(|cluster| cluster.width).sum();
+            if used + width > columns {
+                // a word so long that even alone it leaves no room
+                lines.push(std::mem::take(&mut line));
+                used = 0;
+            }
         }
         used += width;
         line.push(Cluster { at, shown, width });
@@ -327,6 +332,7 @@ mod tests {
             ["the quick", "brown fox", "", "jumps"]
         );
         assert_eq!(lines("abcdefghij", 4), ["abcd", "efgh", "ij"]);
+        assert_eq!(lines("a bc\td", 4), ["a", "bc", "    ", "d"]);
     }
 
     #[test]

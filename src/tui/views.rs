@@ -137,7 +137,7 @@ fn run_facts(session: &Session) -> Vec<String> {
         Some(info) => format!("{} {}", info.provider, info.model),
         None => format!("{} {}", plan.provider.provider, plan.provider.model),
     };
-    let mut facts = vec![text::fit(&plan.name, 24), text::fit(&model, 44)];
+    let mut facts = vec![text::fit(&plan.name, 24), text::fit_end(&model, 44)];
     if let Some(info) = info {
         facts.push(text::fit(&info.device, 20));
     }

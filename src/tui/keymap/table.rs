@@ -38,7 +38,7 @@ const fn bind(
 }
 
 /// The table. Within a place the order is that of the footer.
-pub const TABLE: &[Binding] = &[
+pub static TABLE: &[Binding] = &[
     bind(
         Action::Start,
         &[char('r')],

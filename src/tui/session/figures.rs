@@ -48,6 +48,15 @@ pub struct Figures {
     state: Option<LaneState>,
 }
 
+/// What a lane's throughput is compared with.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Base {
+    /// It is the reference.
+    Itself,
+    /// The reference lane's throughput.
+    Other(Option<f64>),
+}
+
 impl Figures {
     /// Whether these are the last figures of a lane in this state.
     pub(super) fn is_final(&self, state: &LaneState) -> bool {
@@ -58,21 +67,22 @@ impl Figures {
         ended && self.state.as_ref() == Some(state)
     }
 
-    /// The figures of a lane at `now`, counted from the epoch of the run. `base` is the
-    /// throughput of the reference lane.
+    /// The figures of a lane at `now`, counted from the epoch of the run.
     pub(super) fn of(
         lane: &LaneRecord,
         rows: usize,
         now: Duration,
         plan: &Plan,
-        base: Option<f64>,
+        base: Base,
     ) -> Self {
         let Some(pass) = lane.pass() else {
             return Self { state: Some(lane.state.clone()), ..Self::default() };
         };
         let tokens_per_s = throughput(pass, now);
-        let is_reference = base.is_none() || base == tokens_per_s;
-        let base = if is_reference { tokens_per_s } else { base };
+        let base = match base {
+            Base::Itself => tokens_per_s,
+            Base::Other(throughput) => throughput,
+        };
         let elapsed = pass.wall(now).as_secs_f64();
         let progress = progress(pass, rows, plan);
         Self {

@@ -155,7 +155,11 @@ fn running_text(session: &Session, room: usize) -> String {
     let lanes = session.recorder.lanes.len();
     let lane = session.recorder.running.unwrap_or(0);
     let (Some(record), Some(figures)) = (session.running_lane(), session.figures.get(lane)) else {
-        return "starting".to_owned();
+        let warming = session.recorder.lanes.iter().find(|lane| lane.state == LaneState::WarmingUp);
+        return match warming {
+            Some(lane) => format!("warming up for {}", text::fit(&lane.spec.label, 24)),
+            None => "starting".to_owned(),
+        };
     };
     let mut facts = vec![
         format!("lane {} of {lanes}, {}", lane + 1, text::fit(&record.spec.label, 24)),

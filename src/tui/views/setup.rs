@@ -86,7 +86,7 @@ fn subject(form: &Form) -> String {
         Finding::Asked => format!("{} (loading …)", form.query().source),
         Finding::Failed(_) => form.query().source.clone(),
     };
-    format!("{prompts}, on {} {}", provider.provider, provider.model)
+    format!("{prompts}, on {} {}", provider.provider, text::fit_end(&provider.model, 40))
 }
 
 /// Which lanes, and how tokens are chosen.
