@@ -7,11 +7,11 @@
 mod line;
 mod restore;
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
-use anyhow::Context;
+use anyhow::{Context, bail};
 use jiff::Timestamp;
 
 use line::{Header, JournalRow, Line, PassEnd};
@@ -51,6 +51,7 @@ impl Journal {
             .create_new(true)
             .open(&path)
             .with_context(|| format!("cannot create {}", path.display()))?;
+        lock(&file, &folder)?;
         let mut journal = Self { id: id.clone(), started_at, folder, file, lane: 0 };
         journal
             .write(&Line::Run(Box::new(Header::new(id, started_at, job))))
@@ -115,6 +116,18 @@ impl Journal {
         let mut bytes = serde_json::to_vec(line)?;
         bytes.push(b'\n');
         self.file.write_all(&bytes)
+    }
+}
+
+/// Keeps other processes from writing the journal while this one does.
+fn lock(file: &File, folder: &Path) -> anyhow::Result<()> {
+    match file.try_lock() {
+        Ok(()) => Ok(()),
+        Err(TryLockError::WouldBlock) => {
+            bail!("the run in {} is still under way: wait for it, or stop it", folder.display())
+        }
+        // some network file systems have no locks
+        Err(TryLockError::Error(_)) => Ok(()),
     }
 }
 

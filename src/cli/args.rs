@@ -126,7 +126,7 @@ pub struct CompareArgs {
     /// The report that is compared
     #[arg(value_name = "B.json")]
     pub b: PathBuf,
-    /// Write the comparison to a file; its extension says the format
+    /// Write the comparison to a file too, .txt or .md
     #[arg(long, value_name = "FILE")]
     pub report: Option<PathBuf>,
 }
@@ -304,7 +304,10 @@ impl RunFlags {
 impl SweepArgs {
     /// What the flags ask for: a batched lane for each size.
     pub fn request(&self) -> RunRequest {
-        let modes = self.batch_sizes.iter().map(|size| Mode::Batched { batch_size: *size });
+        // a size that is written twice is run once
+        let sizes = self.batch_sizes.iter().enumerate();
+        let sizes = sizes.filter(|(place, size)| !self.batch_sizes[..*place].contains(size));
+        let modes = sizes.map(|(_, size)| size).map(|size| Mode::Batched { batch_size: *size });
         self.common.request(Some(modes.map(|mode| LaneSpec::new(mode).into()).collect()))
     }
 }

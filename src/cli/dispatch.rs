@@ -16,7 +16,8 @@ use super::run::Headless;
 use super::signals::Signals;
 use super::{models, presets, providers, themes};
 use crate::bench::Job;
-use crate::config::{Paths, Resolved, RunRequest, resolve};
+use crate::bench::journal::Restored;
+use crate::config::{Mode, Paths, Resolved, RunRequest, resolve};
 use crate::provider::{ProviderSpec, Registry};
 use crate::report::{self, Export};
 use crate::tui::{self, workbench::Workbench};
@@ -93,13 +94,17 @@ async fn headless(
     output: &OutputFlags,
     paths: &Paths,
 ) -> Result<Exit, Failed> {
+    let registry = registry(paths)?;
     let headless = Headless {
-        providers: Arc::new(registry(paths)?),
+        providers: Arc::new(registry.clone()),
         exports: Export::open_all(&output.report).map_err(usage)?,
         quiet: output.quiet,
         command: Some(command_line()),
     };
     let Resolved { plan, prompts } = resolve(request, paths).map_err(usage)?;
+    for (place, lane) in plan.lanes.iter().enumerate() {
+        registry.check(plan.provider_of(place), lane.mode == Mode::Offline).map_err(usage)?;
+    }
     let job = Job { plan, prompts: Arc::new(prompts) };
     Ok(headless.run(job, &paths.runs()).await?)
 }
@@ -112,7 +117,8 @@ async fn resume(args: &ResumeArgs, paths: &Paths) -> Result<Exit, Failed> {
         command: None,
     };
     let folder = run_folder(&args.run, &paths.runs()).map_err(usage)?;
-    Ok(headless.resume(&folder).await?)
+    let restored = Restored::open(&folder).map_err(usage)?;
+    Ok(headless.resume(restored).await?)
 }
 
 fn registry(paths: &Paths) -> Result<Registry, Failed> {
@@ -121,6 +127,9 @@ fn registry(paths: &Paths) -> Result<Registry, Failed> {
 
 /// The folder of a run: a path, or a name under `runs`.
 fn run_folder(run: &str, runs: &Path) -> anyhow::Result<PathBuf> {
+    if run.is_empty() {
+        bail!("no run is named: give its name or its folder");
+    }
     let is_name = !run.contains(['/', '\\']) && run != "." && run != "..";
     let folder = if is_name { runs.join(run) } else { PathBuf::from(run) };
     if folder.is_dir() {
@@ -139,6 +148,13 @@ fn run_folder(run: &str, runs: &Path) -> anyhow::Result<PathBuf> {
 }
 
 fn compare(args: &CompareArgs, out: &mut impl Write) -> Result<Exit, Failed> {
+    let is_text = |path: &PathBuf| {
+        path.extension().is_some_and(|extension| extension == "txt" || extension == "md")
+    };
+    if let Some(path) = args.report.as_ref().filter(|path| !is_text(path)) {
+        let error = format!("a comparison is text: {} must end in .txt or .md", path.display());
+        return Err(usage(anyhow::anyhow!(error)));
+    }
     let a = report::read(&args.a).map_err(usage)?;
     let b = report::read(&args.b).map_err(usage)?;
     let text = report::compare(&a, &b);

@@ -1,5 +1,6 @@
 //! Headless runs: start or resume one, follow it to its end, judge it, write its reports.
 
+use std::io::Write;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -8,12 +9,13 @@ use jiff::Timestamp;
 use super::exit::Exit;
 use super::progress::Progress;
 use super::signals::Signals;
-use super::summary::summary;
+use super::summary::{failures, summary};
 use crate::bench::journal::Restored;
 use crate::bench::verify::Outcome;
 use crate::bench::{self, Job, RunHandle};
 use crate::provider::OpenProvider;
 use crate::report::{Export, Report, RunFacts};
+use crate::text::visible;
 
 /// What a headless run needs besides its job.
 pub struct Headless {
@@ -44,9 +46,8 @@ impl Headless {
     /// Goes on with a run that was interrupted.
     ///
     /// # Errors
-    /// When the run cannot be read, or a report cannot be written.
-    pub async fn resume(&self, folder: &Path) -> anyhow::Result<Exit> {
-        let restored = Restored::open(folder)?;
+    /// When a report cannot be written.
+    pub async fn resume(&self, restored: Restored) -> anyhow::Result<Exit> {
         let job = restored.job.clone();
         self.follow(job, bench::run::resume(restored, self.providers.clone())).await
     }
@@ -65,9 +66,14 @@ impl Headless {
         };
         let report = Report::build(&facts, &job.plan, &job.prompts, &handle.recorder);
         self.write(&report)?;
-        if !self.quiet {
-            print!("{}", summary(&report));
-            self.exports.iter().for_each(|export| println!("report: {}", export.path().display()));
+        if self.quiet {
+            eprint!("{}", failures(&report));
+        } else {
+            let out = &mut std::io::stdout();
+            write!(out, "{}", summary(&report))?;
+            for export in &self.exports {
+                writeln!(out, "report: {}", visible(&export.path().display().to_string()))?;
+            }
         }
         if interrupted {
             eprintln!("interrupted; go on with: batchgen-tui resume {}", handle.id);

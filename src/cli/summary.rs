@@ -28,6 +28,15 @@ pub fn summary(report: &Report) -> String {
     text
 }
 
+/// What is wrong, a line each; nothing where nothing is.
+pub fn failures(report: &Report) -> String {
+    let failures = report.verdict.iter().flat_map(|verdict| &verdict.failures);
+    let lines = failures.map(|Finding { lane, message, .. }| {
+        format!("error: {}: {}\n", visible(lane), visible(message))
+    });
+    lines.collect()
+}
+
 fn table(lanes: &[Lane]) -> String {
     let rows: Vec<[String; 9]> = lanes.iter().map(cells).collect();
     let width = |column: usize| {

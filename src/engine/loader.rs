@@ -73,6 +73,8 @@ pub struct ModelDescription {
     pub runner: String,
     /// `cpu`, `cuda`, `metal`.
     pub device: String,
+    /// Whether a greedy row is bit for bit the same whatever it is batched with.
+    pub batch_invariant: bool,
 }
 
 /// Loads a model.
@@ -88,6 +90,8 @@ pub fn load(source: &ModelSource, options: &LoadOptions) -> Result<Loaded, Engin
     let plan = Plan::make(&files, &inventory, &decoder, options, &device)?;
     let (parameters, quantization) = (inventory.parameters, quantization(&files));
     let pool = thread_pool(options)?;
+    // our own loops compute each row alone; candle's products choose their way by the batch
+    let batch_invariant = matches!(plan, Plan::Own(Form::Panels) | Plan::Transformers);
     let runner = match plan {
         Plan::Own(form) => {
             let files = Arc::new(files);
@@ -110,6 +114,7 @@ pub fn load(source: &ModelSource, options: &LoadOptions) -> Result<Loaded, Engin
         vocabulary: runner.vocabulary(),
         runner: runner.kind().word().to_string(),
         device: device::word(&device).to_string(),
+        batch_invariant,
     };
     Ok(Loaded { runner, description, metadata })
 }

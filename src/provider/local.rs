@@ -19,7 +19,7 @@ use crate::engine::EngineError;
 use crate::engine::call::{Call, CallEvent, CallRow, EndReason};
 use crate::engine::loader::{LoadOptions, ModelDescription};
 use crate::engine::model::Model;
-use crate::engine::store::{Progress, Store};
+use crate::engine::store::{Progress, Status, Store};
 
 /// A model on this machine.
 pub struct Local {
@@ -242,6 +242,28 @@ impl ProgressLines {
     }
 }
 
+/// Refuses what can be seen to be wrong without loading anything.
+///
+/// # Errors
+/// An unknown runner or model, or offline jobs.
+pub fn check(spec: &ProviderSpec, store: &Store, offline: bool) -> Result<(), Failure> {
+    load_options(spec)?;
+    if let Status::Unknown { reason } = store.status(&spec.model) {
+        return Err(Failure::new(FailureKind::Model, reason));
+    }
+    match (offline, no_offline()) {
+        (true, Support::No { reason, instead }) => {
+            let message = format!("local cannot run offline: {reason}; {instead}");
+            Err(Failure::new(FailureKind::Unsupported, message))
+        }
+        (true, Support::Yes) | (false, _) => Ok(()),
+    }
+}
+
+fn no_offline() -> Support {
+    Support::No { reason: "a local model has no batch API".into(), instead: "use batched".into() }
+}
+
 fn load_options(spec: &ProviderSpec) -> Result<LoadOptions, Failure> {
     let invalid = |message: String| Failure::new(FailureKind::InvalidRequest, message);
     match spec.runner.as_deref() {
@@ -277,13 +299,10 @@ fn describe(spec: &ProviderSpec, model: &Model, sha256: Option<String>) -> Provi
         device: description.device.clone(),
         details: details(description, spec),
         batching,
-        offline: Support::No {
-            reason: "a local model has no batch API".into(),
-            instead: "use batched".into(),
-        },
+        offline: no_offline(),
         context_length: Some(description.context_length),
         token_counts: TokenCounts::Exact,
-        batch_invariant: false,
+        batch_invariant: description.batch_invariant,
     }
 }
 

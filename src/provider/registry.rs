@@ -6,7 +6,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use tokio_util::sync::CancellationToken;
 
-use super::local::Local;
+use super::local::{self, Local};
 use super::{Failure, FailureKind, Provider, ProviderSpec};
 use crate::engine::store::{Catalogue, Store};
 
@@ -42,6 +42,18 @@ impl Registry {
         let catalogue = Catalogue::with_user_file(catalogue)?;
         Ok(Self { store: Store::new(models, catalogue) })
     }
+
+    /// Refuses what can be seen to be wrong without opening anything, so that a run is not
+    /// begun in vain.
+    ///
+    /// # Errors
+    /// An unknown provider, runner or model, or offline jobs where there are none.
+    pub fn check(&self, spec: &ProviderSpec, offline: bool) -> Result<(), Failure> {
+        match spec.provider.as_str() {
+            "local" => local::check(spec, &self.store, offline),
+            other => Err(unknown(other)),
+        }
+    }
 }
 
 #[async_trait]
@@ -54,10 +66,12 @@ impl OpenProvider for Registry {
     ) -> Result<Arc<dyn Provider>, Failure> {
         match spec.provider.as_str() {
             "local" => Ok(Arc::new(Local::open(spec, &self.store, progress, cancel).await?)),
-            other => {
-                let message = format!("there is no provider \"{other}\"; providers: local");
-                Err(Failure::new(FailureKind::Unsupported, message))
-            }
+            other => Err(unknown(other)),
         }
     }
+}
+
+fn unknown(provider: &str) -> Failure {
+    let message = format!("there is no provider \"{provider}\"; providers: local");
+    Failure::new(FailureKind::Unsupported, message)
 }

@@ -78,6 +78,7 @@ impl Figures {
         let wall_s = pass.span().map(|span| span.as_secs_f64());
         let per_second =
             |count: usize| wall_s.map(|wall| count as f64 / wall).filter(|rate| rate.is_finite());
+        // without a row there is no rate, and not one of 0
         let output_tokens = ended(pass).map(RowRecord::output_tokens).sum();
         let rows_ok = done(pass).count();
         Self {
@@ -88,8 +89,8 @@ impl Figures {
             output_tokens,
             token_counts: info.map(|info| token_counts(pass, info)),
             wall_s,
-            output_tokens_per_s: per_second(output_tokens),
-            rows_per_s: per_second(rows_ok),
+            output_tokens_per_s: per_second(output_tokens).filter(|_| rows_ok > 0),
+            rows_per_s: per_second(rows_ok).filter(|_| rows_ok > 0),
             ttft_s: summary(pass, RowRecord::ttft),
             itl_s: summary(pass, RowRecord::itl),
             e2e_s: summary(pass, RowRecord::e2e),

@@ -5,6 +5,7 @@
 mod architecture;
 mod config;
 mod damaged_models;
+mod headless;
 mod llama_cpp;
 mod logits;
 mod probe;

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, bail};
 
 use super::line::{FORMAT, Header, JournalRow, Line, PassEnd};
-use super::{FILE, Journal};
+use super::{FILE, Journal, lock};
 use crate::bench::recorder::{LaneState, Pass, Recorder, RowState};
 use crate::bench::run::Job;
 
@@ -39,6 +39,7 @@ impl Restored {
             .append(true)
             .open(&path)
             .with_context(|| format!("no run can be resumed from {}", path.display()))?;
+        lock(&file, folder)?;
         let mut lines = Lines { reader: BufReader::new(file), number: 0, end: 0 };
         let Some(Line::Run(header)) = lines.next(&path)? else {
             bail!("{}: the first line does not describe a run", path.display());

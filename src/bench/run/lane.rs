@@ -129,7 +129,7 @@ impl Lane {
             }
             Event::Failed { row, failure } => {
                 outcome.ended.insert(*row);
-                self.failed(failure, outcome);
+                self.failed(&in_row(*row, failure), outcome);
             }
             Event::Submitted { .. }
             | Event::Tokens { .. }
@@ -163,6 +163,12 @@ impl Lane {
             self.cancel.cancel();
         }
     }
+}
+
+/// The failure of a lane by one of its rows.
+fn in_row(row: usize, failure: &Failure) -> Failure {
+    let message = format!("row {}: {}", row + 1, failure.message);
+    Failure { message, ..failure.clone() }
 }
 
 /// The calls of a lane, each with its rows in the order of the list.

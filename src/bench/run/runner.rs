@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use tokio::sync::mpsc::{self, UnboundedSender};
+use tokio_util::sync::CancellationToken;
 
 use super::lane::{self, Lane};
 use super::{Controls, Job};
@@ -13,7 +14,9 @@ use crate::bench::journal::Journal;
 use crate::bench::recorder::Recorder;
 use crate::config::Mode;
 use crate::probe::Probe;
-use crate::provider::{Failure, OpenProvider, Provider, ProviderSpec, Request, Sink, Stamped};
+use crate::provider::{
+    Failure, FailureKind, OpenProvider, Provider, ProviderSpec, Request, Sink, Stamped,
+};
 use crate::sampling::Sampling;
 
 /// A run in progress.
@@ -31,6 +34,10 @@ pub(super) struct Log {
     pub recorder: Recorder,
     events: UnboundedSender<Stamp>,
     pub probe: Probe,
+    /// Stops the run when its journal cannot be written.
+    cancel: CancellationToken,
+    /// Why the journal could not be written.
+    pub lost: Option<Failure>,
 }
 
 impl Log {
@@ -50,8 +57,11 @@ impl Log {
         let _ = self.events.send(stamp);
         if let Err(error) = written {
             self.journal = None;
-            let text = format!("this run cannot be resumed: its journal failed: {error:#}");
-            self.now(RunEvent::Provider(crate::provider::Event::Notice(text)));
+            let message = format!(
+                "the run's journal cannot be written: {error}; free some space and resume the run"
+            );
+            self.lost = Some(Failure::new(FailureKind::Internal, message));
+            self.cancel.cancel();
         }
     }
 }
@@ -65,7 +75,14 @@ impl Runner {
         controls: Controls,
         events: UnboundedSender<Stamp>,
     ) -> Self {
-        let log = Log { journal: Some(journal), recorder, events, probe: Probe::new() };
+        let log = Log {
+            journal: Some(journal),
+            recorder,
+            events,
+            probe: Probe::new(),
+            cancel: controls.cancel.clone(),
+            lost: None,
+        };
         Self { job, providers, controls, open: Vec::new(), log }
     }
 
@@ -119,6 +136,7 @@ impl Runner {
                 lane.run(requests, &mut self.log).await
             }
         };
+        let failure = self.log.lost.clone().or(failure);
         self.log.now(RunEvent::LaneFinished { failure });
     }
 

@@ -221,7 +221,9 @@ async fn the_first_failed_row_stops_its_lane_and_the_next_lane_still_runs() {
     let recorder = run(job(&["sequential", "again=sequential"], 10), provider).await;
     for lane in &recorder.lanes {
         let pass = lane.pass().unwrap();
-        assert!(matches!(&lane.state, LaneState::Failed(failure) if failure.message == "planted"));
+        assert!(
+            matches!(&lane.state, LaneState::Failed(failure) if failure.message == "row 5: planted")
+        );
         assert_eq!((pass.done, pass.failed), (4, 1));
         let states: Vec<_> = pass.rows.iter().map(|row| row.state).collect();
         assert_eq!(states[3..6], [RowState::Done, RowState::Failed, RowState::NotRun]);
