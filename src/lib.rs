@@ -37,7 +37,7 @@
 //! | [`provider`] | the [`Provider`](provider::Provider) trait, its events and failures, one file a provider | benches, screens |
 //! | [`config`] | settings, presets, the plan of a run | how a plan is run |
 //! | [`client`] | the front of this library | runs, records, reports |
-//! | [`bench`] | the runner, the recorder, verification, the journal | implementations of providers |
+//! | [`mod@bench`] | the runner, the recorder, verification, the journal | implementations of providers |
 //! | [`report`] | the report and its exporters | providers |
 //! | [`tui`] | the workbench on the terminal | how tokens are made |
 //! | [`cli`] | commands and flags | |
