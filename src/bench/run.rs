@@ -68,29 +68,42 @@ impl Controls {
     }
 }
 
+/// Called between two passes with what was recorded so far; the next pass begins when it has
+/// returned, so that whatever it does disturbs no measurement.
+pub type Between = Box<dyn FnMut(&Recorder) + Send>;
+
 /// Starts a run in the background of the current tokio runtime. Its folder is made under
 /// `runs`.
 ///
 /// # Errors
 /// When the journal cannot be created.
 pub fn start(job: Job, providers: Arc<dyn OpenProvider>, runs: &Path) -> anyhow::Result<RunHandle> {
+    start_with(job, providers, runs, |_| Box::new(|_| ()))
+}
+
+/// As [`start`]; `between` is made once the name of the run is known.
+///
+/// # Errors
+/// When the journal cannot be created.
+pub fn start_with(
+    job: Job,
+    providers: Arc<dyn OpenProvider>,
+    runs: &Path,
+    between: impl FnOnce(&Journal) -> Between,
+) -> anyhow::Result<RunHandle> {
     let journal = Journal::create(runs, &job)?;
     let recorder = Recorder::new(&job.plan, job.prompts.prompts.len(), Instant::now());
-    Ok(spawn(job, journal, recorder, providers))
+    let between = between(&journal);
+    Ok(spawn(Restored { job, journal, recorder }, providers, between))
 }
 
 /// Goes on with a run that an earlier session did not finish.
-pub fn resume(restored: Restored, providers: Arc<dyn OpenProvider>) -> RunHandle {
-    let Restored { job, journal, recorder } = restored;
-    spawn(job, journal, recorder, providers)
+pub fn resume(restored: Restored, providers: Arc<dyn OpenProvider>, between: Between) -> RunHandle {
+    spawn(restored, providers, between)
 }
 
-fn spawn(
-    job: Job,
-    journal: Journal,
-    recorder: Recorder,
-    providers: Arc<dyn OpenProvider>,
-) -> RunHandle {
+fn spawn(run: Restored, providers: Arc<dyn OpenProvider>, between: Between) -> RunHandle {
+    let Restored { job, journal, recorder } = run;
     let (sender, events) = mpsc::unbounded_channel();
     let controls = Controls { cancel: CancellationToken::new(), batch_size: BatchSize::new(1) };
     let handle = RunHandle {
@@ -102,7 +115,7 @@ fn spawn(
         controls: controls.clone(),
     };
     let runner = runner::Runner::new(job, journal, recorder, providers, controls, sender);
-    tokio::spawn(runner.run());
+    tokio::spawn(runner.run(between));
     handle
 }
 

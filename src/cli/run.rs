@@ -10,7 +10,8 @@ use super::exit::Exit;
 use super::progress::Progress;
 use super::signals::Signals;
 use super::summary::{failures, summary};
-use crate::bench::journal::Restored;
+use crate::bench::journal::{Journal, Restored};
+use crate::bench::run::Between;
 use crate::bench::verify::Outcome;
 use crate::bench::{self, Job, RunHandle};
 use crate::provider::OpenProvider;
@@ -39,7 +40,8 @@ impl Headless {
             eprintln!("the prompt list {} is empty: there is nothing to run", job.prompts.name);
             return Ok(Exit::Done);
         }
-        let handle = bench::start(job.clone(), self.providers.clone(), runs)?;
+        let between = |journal: &Journal| self.between(&job, journal);
+        let handle = bench::run::start_with(job.clone(), self.providers.clone(), runs, between)?;
         self.follow(job, handle).await
     }
 
@@ -49,7 +51,33 @@ impl Headless {
     /// When a report cannot be written.
     pub async fn resume(&self, restored: Restored) -> anyhow::Result<Exit> {
         let job = restored.job.clone();
-        self.follow(job, bench::run::resume(restored, self.providers.clone())).await
+        let between = self.between(&job, &restored.journal);
+        self.follow(job, bench::run::resume(restored, self.providers.clone(), between)).await
+    }
+
+    /// Writes the reports of what was finished after each pass, so that a crash leaves them.
+    fn between(&self, job: &Job, journal: &Journal) -> Between {
+        if self.exports.is_empty() {
+            return Box::new(|_| ());
+        }
+        let facts = self.facts(journal.id().to_owned(), journal.started_at());
+        let (job, exports) = (job.clone(), self.exports.clone());
+        Box::new(move |recorder| {
+            let report = Report::build(&facts, &job.plan, &job.prompts, recorder);
+            // what cannot be written now is tried again, and told, at the end
+            exports.iter().for_each(|export| drop(export.write(&report)));
+        })
+    }
+
+    fn facts(&self, id: String, started_at: Timestamp) -> RunFacts {
+        RunFacts {
+            id,
+            started_at,
+            finished_at: None,
+            version: env!("CARGO_PKG_VERSION").into(),
+            host: crate::probe::host(),
+            command: self.command.clone(),
+        }
     }
 
     async fn follow(&self, job: Job, mut handle: RunHandle) -> anyhow::Result<Exit> {
@@ -57,12 +85,8 @@ impl Headless {
         progress.note(&format!("run {}", handle.id));
         let interrupted = drain(&mut handle, &mut progress).await?;
         let facts = RunFacts {
-            id: handle.id.clone(),
-            started_at: handle.started_at,
             finished_at: Some(Timestamp::now()),
-            version: env!("CARGO_PKG_VERSION").into(),
-            host: crate::probe::host(),
-            command: self.command.clone(),
+            ..self.facts(handle.id.clone(), handle.started_at)
         };
         let report = Report::build(&facts, &job.plan, &job.prompts, &handle.recorder);
         self.write(&report)?;

@@ -169,3 +169,60 @@ fn a_killed_run_loses_no_finished_row_and_resume_goes_on_while_a_live_one_is_lef
     let text = std::fs::read_to_string(journal).unwrap();
     assert_eq!(text.matches("{\"row\":").count(), 4000, "no row ran twice, {rows} were kept");
 }
+
+#[test]
+fn a_crash_leaves_a_report_of_the_lanes_that_finished() {
+    let home = workplace();
+    let prompts: String = (0..400).map(|row| format!("w{} w{}\n", row % 40, row % 37)).collect();
+    std::fs::write(home.path().join("words.txt"), prompts).unwrap();
+    let lanes =
+        "--lanes batched:8,second=sequential,third=sequential --report r.json --report r.md";
+    let line = format!("{} {lanes}", RUN.replace("--max-tokens 5", "--max-tokens 20 --quiet"));
+    let mut child = command(home.path(), &line).spawn().unwrap();
+    let path = home.path().join("r.json");
+    let started = Instant::now();
+    while !path.exists() {
+        assert!(started.elapsed() < Duration::from_secs(60), "no report after the first lane");
+        std::thread::sleep(Duration::from_millis(2));
+    }
+    child.kill().unwrap();
+    child.wait().unwrap();
+    let report: Value = serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap();
+    assert_eq!(report["lanes"][0]["rows_ok"], 400);
+    assert_eq!(report["lanes"][2]["state"], "waiting");
+    assert_eq!(report["verdict"]["outcome"], "incomplete");
+    assert!(report["run"].get("finished_at").is_none());
+}
+
+#[cfg(unix)]
+#[test]
+fn a_disk_that_fills_up_while_the_journal_grows_fails_the_run_and_resuming_goes_on() {
+    let home = workplace();
+    let prompts: String = (0..400).map(|row| format!("w{} w{}\n", row % 40, row % 37)).collect();
+    std::fs::write(home.path().join("words.txt"), prompts).unwrap();
+    // a limit on the size of files stands in for a full disk; blocks are of 512 or 1024 bytes
+    let line = format!("{RUN} --lanes sequential,batched:4 --quiet");
+    let output = Command::new("sh")
+        .args(["-c", "trap '' XFSZ; ulimit -f 128; exec \"$0\" \"$@\""])
+        .arg(env!("CARGO_BIN_EXE_batchgen-tui"))
+        .args(line.split_whitespace())
+        .current_dir(home.path())
+        .env("BATCHGEN_HOME", home.path())
+        .stdin(Stdio::null())
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(1), "{}", errors(&output));
+    let told = errors(&output);
+    assert!(told.contains("the run's journal cannot be written"), "{told}");
+    assert!(told.contains("free some space and resume the run"), "{told}");
+
+    let runs = std::fs::read_dir(home.path().join("data").join("runs")).unwrap();
+    let id = runs.last().unwrap().unwrap().file_name().into_string().unwrap();
+    let output = run(home.path(), &format!("resume {id} --report r.json"));
+    assert_eq!(output.status.code(), Some(0), "{}", errors(&output));
+    let report = std::fs::read(home.path().join("r.json")).unwrap();
+    let report: Value = serde_json::from_slice(&report).unwrap();
+    for lane in report["lanes"].as_array().unwrap() {
+        assert_eq!((lane["rows_ok"].as_u64(), &lane["state"]), (Some(400), &"done".into()));
+    }
+}

@@ -8,7 +8,7 @@ use tokio::sync::mpsc::{self, UnboundedSender};
 use tokio_util::sync::CancellationToken;
 
 use super::lane::{self, Lane};
-use super::{Controls, Job};
+use super::{Between, Controls, Job};
 use crate::bench::event::{RunEvent, Stamp};
 use crate::bench::journal::Journal;
 use crate::bench::recorder::Recorder;
@@ -87,11 +87,15 @@ impl Runner {
     }
 
     /// Runs every lane, `repeats` times.
-    pub async fn run(mut self) {
+    pub async fn run(mut self, mut between: Between) {
+        let mut is_first = true;
         for repeat in 0..self.job.plan.repeats {
             for lane in 0..self.job.plan.lanes.len() {
                 if self.is_done(lane, repeat) {
                     continue;
+                }
+                if !std::mem::take(&mut is_first) && !self.controls.cancel.is_cancelled() {
+                    between(&self.log.recorder);
                 }
                 self.run_lane(lane, repeat).await;
                 self.close_unneeded(lane, repeat);

@@ -285,7 +285,7 @@ async fn stopping_keeps_what_was_finished_and_resuming_runs_only_the_rest() {
     let well = Shouter::default().open();
     let restored = Restored::open(&folder).unwrap();
     assert_eq!(restored.recorder.lanes[0].pass().unwrap().done, 6);
-    let recorder = finish(resume(restored, Arc::new(Opener(well.clone())))).await;
+    let recorder = finish(resume(restored, Arc::new(Opener(well.clone())), Box::new(|_| ()))).await;
     assert_eq!(texts(&recorder, 0), shouted(10));
     assert_eq!(texts(&recorder, 1), shouted(10));
     let calls = well.calls.lock().unwrap();
@@ -310,13 +310,14 @@ async fn a_killed_process_loses_no_finished_row_and_a_torn_line_is_forgotten() {
     let well = Shouter::default().open();
     let restored = Restored::open(&folder).unwrap();
     assert_eq!(restored.recorder.lanes[0].pass().unwrap().done, 3);
-    let recorder = finish(resume(restored, Arc::new(Opener(well.clone())))).await;
+    let recorder = finish(resume(restored, Arc::new(Opener(well.clone())), Box::new(|_| ()))).await;
     assert_eq!(texts(&recorder, 0), shouted(5));
     assert_eq!(*well.calls.lock().unwrap(), [vec![3], vec![4]]);
 
     let nothing_left = Shouter::default().open();
     let restored = Restored::open(&folder).unwrap();
-    let recorder = finish(resume(restored, Arc::new(Opener(nothing_left.clone())))).await;
+    let recorder =
+        finish(resume(restored, Arc::new(Opener(nothing_left.clone())), Box::new(|_| ()))).await;
     assert_eq!(recorder.lanes[0].pass().unwrap().done, 5);
     assert!(nothing_left.calls.lock().unwrap().is_empty());
 }
