@@ -132,7 +132,7 @@ impl Field {
                  label=mode gives a lane a name"
             }
             Field::BatchSize => {
-                "rows generated at a time in every batched lane; + and − change it while it runs"
+                "rows generated at a time in the batched lanes, one for all or one for each; + and − change it while a lane runs"
             }
             Field::Repeats => "how often each lane runs",
             Field::OnError => {
@@ -357,8 +357,8 @@ impl Form {
             Field::Raw => yes_no(values.raw),
             Field::Lanes => values.lanes.clone(),
             Field::BatchSize => {
-                let valid = || self.batch_size().map(|size| size.to_string());
-                values.wrong_batch_size.clone().or_else(valid).unwrap_or_default()
+                let valid = || written_sizes(&self.batch_sizes());
+                values.wrong_batch_size.clone().unwrap_or_else(valid)
             }
             Field::Repeats => values.repeats.clone(),
             Field::OnError => match values.on_error {
@@ -542,9 +542,10 @@ impl Form {
         Ok(plan.lanes)
     }
 
-    /// The batch size of the first lane that has one.
-    pub fn batch_size(&self) -> Option<usize> {
-        self.lanes().ok()?.iter().find_map(|lane| lane.mode.batch_size())
+    /// The batch sizes of the lanes that have one.
+    fn batch_sizes(&self) -> Vec<usize> {
+        let lanes = self.lanes().unwrap_or_default();
+        lanes.iter().filter_map(|lane| lane.mode.batch_size()).collect()
     }
 
     fn temperature(&self) -> Result<f32, String> {
@@ -558,33 +559,58 @@ impl Form {
 
     fn wrong_batch_size(&self) -> Option<String> {
         let text = self.values.wrong_batch_size.as_ref()?;
-        if self.lanes().is_ok() && self.batch_size().is_none() {
-            return Some("no lane has a batch size: add one such as batched:16".to_owned());
-        }
-        number::<usize>("the batch size", text, 1).err()
+        read_sizes(text, self.batch_sizes().len()).err()
     }
 
-    /// Writes a batch size into all lanes that have one, or keeps it as wrong.
+    /// Writes batch sizes into the lanes that have one, or keeps the text as wrong.
     fn set_batch_size(&mut self, text: &str) {
-        let lanes = self.lanes();
-        let size = number::<usize>("the batch size", text, 1);
-        let (Ok(mut lanes), Ok(size)) = (lanes, size) else {
+        self.values.wrong_batch_size = None;
+        let Ok(mut lanes) = self.lanes() else {
             self.values.wrong_batch_size = Some(text.to_owned());
             return;
         };
-        if lanes.iter().all(|lane| lane.mode.batch_size().is_none()) {
-            self.values.wrong_batch_size = Some(text.to_owned()).filter(|text| !text.is_empty());
+        let batched = lanes.iter_mut().filter(|lane| lane.mode.batch_size().is_some());
+        let batched: Vec<&mut LaneSpec> = batched.collect();
+        let Ok(sizes) = read_sizes(text, batched.len()) else {
+            // without a batched lane, an empty field is right
+            let kept = Some(text.to_owned());
+            self.values.wrong_batch_size =
+                kept.filter(|text| !(text.is_empty() && batched.is_empty()));
             return;
-        }
-        for lane in &mut lanes {
+        };
+        for (lane, size) in batched.into_iter().zip(sizes) {
             let named = lane.label != lane.mode.to_string();
             lane.mode = with_batch_size(lane.mode, size);
             if !named {
                 lane.label = lane.mode.to_string();
             }
         }
-        self.values.wrong_batch_size = None;
         self.values.lanes = written_lanes(&lanes);
+    }
+}
+
+/// One size where all are the same, else all of them.
+fn written_sizes(sizes: &[usize]) -> String {
+    match sizes {
+        [first, rest @ ..] if rest.iter().all(|size| size == first) => first.to_string(),
+        sizes => sizes.iter().map(usize::to_string).collect::<Vec<_>>().join(","),
+    }
+}
+
+/// A size for each of `lanes` lanes: one for all, or one for each.
+fn read_sizes(text: &str, lanes: usize) -> Result<Vec<usize>, String> {
+    if lanes == 0 {
+        return Err("no lane has a batch size: add one such as batched:16".to_owned());
+    }
+    let sizes: Result<Vec<usize>, String> =
+        text.split(',').map(|size| number("the batch size", size, 1)).collect();
+    match sizes? {
+        sizes if sizes.len() == lanes => Ok(sizes),
+        sizes if sizes.len() == 1 => Ok(vec![sizes[0]; lanes]),
+        sizes => Err(format!(
+            "there are {} sizes and {lanes} batched lanes: write one size for all, or one for each",
+            sizes.len()
+        )),
     }
 }
 

@@ -140,6 +140,18 @@ fn suspending_gives_the_terminal_to_the_shell_and_fg_comes_back() {
 }
 
 #[test]
+fn no_color_means_no_colour() {
+    let home = tempfile::tempdir().unwrap();
+    for (value, coloured) in [("", true), ("1", false)] {
+        let mut terminal = Terminal::open(binary(home.path()).env("NO_COLOR", value));
+        terminal.sees("starts the run");
+        assert_eq!(terminal.is_coloured(), coloured, "NO_COLOR={value}");
+        terminal.types("q");
+        assert_eq!(terminal.ends(), 0);
+    }
+}
+
+#[test]
 fn a_window_that_changes_its_size_is_drawn_anew() {
     let home = tempfile::tempdir().unwrap();
     let mut terminal = Terminal::open(binary(home.path()));

@@ -204,10 +204,13 @@ fn value_spans(field: Field, form: &Form, columns: usize, theme: &Theme) -> Vec<
         (None, false) => (value, theme.roles.text),
         (Some(_), _) => (value, theme.roles.bad),
     };
+    // of a path, the end says most
+    let is_path = matches!(field, Field::Prompts | Field::Model);
+    let fit = if is_path { text::fit_end } else { text::fit };
     let Some(reason) = error else {
-        return vec![Span::styled(text::fit(&text, columns), style)];
+        return vec![Span::styled(fit(&text, columns), style)];
     };
-    let value = text::fit(&text, columns.saturating_sub(2));
+    let value = fit(&text, columns.saturating_sub(2));
     let room = columns.saturating_sub(text::width(&value) + 3);
     let beside = if room >= 8 { text::fit(&format!(" {reason}"), room) } else { String::new() };
     vec![Span::styled(value, style), Span::styled(format!(" ✗{beside}"), theme.roles.bad)]

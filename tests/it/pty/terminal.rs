@@ -91,6 +91,17 @@ impl Terminal {
         self.screen.lock().unwrap().screen().contents()
     }
 
+    /// Whether any cell has a colour of its own.
+    pub fn is_coloured(&self) -> bool {
+        let parser = self.screen.lock().unwrap();
+        let screen = parser.screen();
+        let plain = vt100::Color::Default;
+        (0..24).flat_map(|row| (0..80).map(move |column| (row, column))).any(|(row, column)| {
+            let cell = screen.cell(row, column);
+            cell.is_some_and(|cell| cell.fgcolor() != plain || cell.bgcolor() != plain)
+        })
+    }
+
     /// Waits until a text is on the screen.
     pub fn sees(&mut self, text: &str) {
         let what = format!("{text:?} on the screen");

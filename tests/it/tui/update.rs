@@ -64,6 +64,14 @@ fn the_batch_size_is_that_of_the_batched_lanes() {
     assert_eq!(lanes, "sequential,batched:32,mine=batched_async:32x2");
     assert_eq!(bench.app.form.value(Field::BatchSize), "32");
     assert_eq!(bench.app.form.first_error(), None);
+    bench.app.form.set(Field::BatchSize, "2,4");
+    assert_eq!(bench.app.form.value(Field::BatchSize), "2,4");
+    bench.app.form.set(Field::BatchSize, "2,4,8");
+    let reason = bench.app.form.error(Field::BatchSize).unwrap();
+    assert!(reason.starts_with("there are 3 sizes and 2 batched lanes"), "{reason}");
+    bench.app.form.set(Field::Lanes, "sequential");
+    bench.app.form.set(Field::BatchSize, "");
+    assert_eq!(bench.app.form.error(Field::BatchSize), None);
 }
 
 #[test]
