@@ -5,9 +5,10 @@ use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
-use serde_json::{Value, json};
+use serde_json::Value;
 
-use crate::tiny_models::{Tiny, VOCAB};
+use crate::tiny_models::Tiny;
+use crate::tiny_tokenizer;
 
 /// A folder with a tiny model and three prompts.
 fn workplace() -> tempfile::TempDir {
@@ -15,16 +16,7 @@ fn workplace() -> tempfile::TempDir {
     let model = home.path().join("model");
     std::fs::create_dir(&model).unwrap();
     Tiny::llama(2, true).write_safetensors(&model);
-    let words: serde_json::Map<String, Value> =
-        (0..VOCAB).map(|id| (format!("w{id}"), id.into())).collect();
-    let tokenizer = json!({
-        "version": "1.0",
-        "added_tokens": [],
-        "pre_tokenizer": {"type": "Whitespace"},
-        "decoder": {"type": "Fuse"},
-        "model": {"type": "WordLevel", "vocab": words, "unk_token": "w0"},
-    });
-    std::fs::write(model.join("tokenizer.json"), tokenizer.to_string()).unwrap();
+    tiny_tokenizer::write(&model);
     std::fs::write(home.path().join("words.txt"), "w1 w2\nw3\nw4 w5 w6\n").unwrap();
     home
 }

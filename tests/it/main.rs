@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::panic)]
 
 mod architecture;
+mod client;
 mod config;
 mod damaged_models;
 mod headless;
@@ -15,5 +16,6 @@ mod report;
 mod servers;
 mod store;
 mod tiny_models;
+mod tiny_tokenizer;
 mod tokenizer;
 mod tui;
