@@ -10,6 +10,7 @@ pub mod detokenizer;
 pub mod device;
 pub mod error;
 pub mod gguf;
+pub mod inspection;
 pub mod loader;
 pub mod model;
 pub mod prompt_encoding;

@@ -34,6 +34,11 @@ pub fn rate(per_second: f64, unit: &str) -> String {
     scaled(per_second, SI, unit)
 }
 
+/// A large count: `135 M`.
+pub fn count(count: u64) -> String {
+    scaled(count as f64, SI, "")
+}
+
 /// Output throughput: `214 tok/s`.
 pub fn throughput(tokens_per_second: f64) -> String {
     rate(tokens_per_second, "tok/s")
@@ -140,6 +145,7 @@ mod tests {
     fn rates_put_the_prefix_before_the_unit() {
         let of = [0.5, 214.0, 999.7, 12_340.0].map(throughput);
         assert_eq!(of, ["0.500 tok/s", "214 tok/s", "1.00 ktok/s", "12.3 ktok/s"]);
+        assert_eq!([7, 134_515_008].map(count), ["7.00", "135 M"]);
         assert_eq!((ratio(1.0), percent(0.875)), ("1.00×".into(), "87.5 %".into()));
         assert_eq!(usd(0.0123), "$0.0123");
     }

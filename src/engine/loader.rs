@@ -119,13 +119,13 @@ pub fn load(source: &ModelSource, options: &LoadOptions) -> Result<Loaded, Engin
     Ok(Loaded { runner, description, metadata })
 }
 
-struct Opened {
-    files: TensorFiles,
-    decoder: Decoder,
-    metadata: Option<Metadata>,
+pub(super) struct Opened {
+    pub(super) files: TensorFiles,
+    pub(super) decoder: Decoder,
+    pub(super) metadata: Option<Metadata>,
 }
 
-fn open(source: &ModelSource) -> Result<Opened, EngineError> {
+pub(super) fn open(source: &ModelSource) -> Result<Opened, EngineError> {
     match &source.weights {
         Weights::Gguf(path) => {
             let mut file = GgufFile::open(path)?;
@@ -207,7 +207,7 @@ fn commonest_type(files: &TensorFiles) -> Option<GgmlDType> {
     matrices().map(|tensor| tensor.dtype).max_by_key(|dtype| total(*dtype))
 }
 
-fn quantization(files: &TensorFiles) -> String {
+pub(super) fn quantization(files: &TensorFiles) -> String {
     let word = match commonest_type(files) {
         None => return "none".into(),
         Some(GgmlDType::F32) => "F32",
@@ -229,7 +229,7 @@ fn quantization(files: &TensorFiles) -> String {
     word.into()
 }
 
-fn context_length(decoder: &Decoder) -> usize {
+pub(super) fn context_length(decoder: &Decoder) -> usize {
     match decoder.architecture {
         Architecture::Phi3 => transformers::context_length(decoder),
         Architecture::Llama | Architecture::Qwen2 | Architecture::Qwen3 => decoder.context,

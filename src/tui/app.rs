@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use ratatui::layout::Size;
 
-use super::form::{Form, ModelFacts, Preset, PromptQuery};
+use super::form::{Form, ModelFacts, Preset, PromptQuery, PromptTokens, TokenQuery};
 use super::input::TextInput;
 use super::keymap::{Conditions, Place};
 use super::notices::Notices;
@@ -146,6 +146,8 @@ pub enum Effect {
     LoadPrompts(PromptQuery),
     /// Find out about a model.
     LookAtModel(ProviderSpec),
+    /// Count the tokens of a prompt list.
+    CountTokens(TokenQuery),
     /// Read a preset.
     ReadPreset(String),
     /// Read a folder.
@@ -190,6 +192,8 @@ pub enum Reply {
     Prompts(PromptQuery, Result<Arc<PromptList>, String>),
     /// What is known about a model.
     Model(ProviderSpec, Result<ModelFacts, String>),
+    /// The tokens of the first prompts; absent where the model's tokenizer is not at hand.
+    Tokens(TokenQuery, Option<PromptTokens>),
     /// A preset was read, or why not.
     Preset(String, Result<Box<Preset>, String>),
     /// A folder was read, or why not.

@@ -266,6 +266,10 @@ where
                 let result = services.model(&spec).map_err(chain);
                 Reply::Model(spec, result)
             }),
+            Effect::CountTokens(query) => self.ask(move |services| {
+                let counts = services.tokens(&query);
+                Reply::Tokens(query, counts)
+            }),
             Effect::ReadPreset(name) => self.ask(move |services| {
                 let result = services.preset(&name).map(Box::new).map_err(chain);
                 Reply::Preset(name, result)

@@ -206,6 +206,38 @@ pub struct ModelFacts {
     pub lines: Vec<String>,
 }
 
+/// A question for the token counts of a prompt list.
+#[derive(Debug, Clone)]
+pub struct TokenQuery {
+    /// Whose tokens.
+    pub provider: ProviderSpec,
+    /// The list.
+    pub prompts: Arc<PromptList>,
+    /// Without the model's chat template.
+    pub raw: bool,
+}
+
+impl PartialEq for TokenQuery {
+    fn eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.prompts, &other.prompts)
+            && (&self.provider, self.raw) == (&other.provider, other.raw)
+    }
+}
+
+/// The tokens of the first prompts of a list.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct PromptTokens {
+    /// One for each prompt that was counted; absent for a prompt the model cannot be given.
+    pub rows: Vec<Option<usize>>,
+}
+
+impl PromptTokens {
+    /// The tokens of all counted prompts.
+    pub fn total(&self) -> usize {
+        self.rows.iter().flatten().sum()
+    }
+}
+
 /// A preset: its plan and where its prompts come from.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Preset {
@@ -240,6 +272,7 @@ pub struct Form {
     pub prompts: Finding<Arc<PromptList>>,
     /// What is known about the model.
     pub model: Finding<ModelFacts>,
+    counts: Option<(TokenQuery, PromptTokens)>,
     preset: String,
     /// What was chosen before the form was touched; holds what has no field.
     base: Plan,
@@ -298,6 +331,7 @@ impl Form {
             providers,
             prompts: Finding::Asked,
             model: Finding::Asked,
+            counts: None,
             values,
             preset: preset.name,
             query: preset.query,
@@ -337,6 +371,27 @@ impl Form {
             model: self.values.model.trim().to_owned(),
             ..self.base.provider.clone()
         }
+    }
+
+    /// The question for the tokens of the prompts as they stand, once a list of
+    /// some prompts and the model are known.
+    pub fn token_query(&self) -> Option<TokenQuery> {
+        let prompts = self.prompts.known().filter(|list| !list.prompts.is_empty())?.clone();
+        self.model.known()?;
+        Some(TokenQuery { provider: self.provider(), prompts, raw: self.values.raw })
+    }
+
+    /// Takes an answer, if it still answers the question.
+    pub fn take_counts(&mut self, query: TokenQuery, counts: Option<PromptTokens>) {
+        if self.token_query().as_ref() == Some(&query) {
+            self.counts = counts.map(|counts| (query, counts));
+        }
+    }
+
+    /// The tokens of the first prompts, where they are known for what stands in the fields.
+    pub fn counts(&self) -> Option<&PromptTokens> {
+        let (query, counts) = self.counts.as_ref()?;
+        (self.token_query().as_ref() == Some(query)).then_some(counts)
     }
 
     /// What stands in a field.

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::app::{ExportRequest, Reply};
-use super::form::{ModelFacts, Preset, PromptQuery};
+use super::form::{ModelFacts, Preset, PromptQuery, PromptTokens, TokenQuery};
 use crate::bench::run::RunHandle;
 use crate::config::Plan;
 use crate::prompts::PromptList;
@@ -23,6 +23,9 @@ pub trait Services: Send + Sync + 'static {
     /// # Errors
     /// Why the model cannot be used.
     fn model(&self, spec: &ProviderSpec) -> anyhow::Result<ModelFacts>;
+
+    /// Counts the tokens of the first prompts of a list, where the model's tokenizer is at hand.
+    fn tokens(&self, query: &TokenQuery) -> Option<PromptTokens>;
 
     /// Reads a preset.
     ///

@@ -116,11 +116,14 @@ pub fn reply(app: &mut App, reply: Reply, now: Instant) -> Vec<Effect> {
         // an answer to a question that is no longer asked is dropped
         Reply::Prompts(query, result) if query == *app.form.query() => {
             app.form.prompts = finding(result);
+            return setup::count_tokens(app);
         }
         Reply::Model(spec, result) if spec == app.form.provider() => {
             app.form.model = finding(result);
+            return setup::count_tokens(app);
         }
         Reply::Prompts(..) | Reply::Model(..) => {}
+        Reply::Tokens(query, counts) => app.form.take_counts(query, counts),
         Reply::Preset(_, Ok(preset)) => {
             app.form.take_preset(*preset);
             return app.first_effects();

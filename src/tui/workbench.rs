@@ -2,23 +2,27 @@
 //! runs and reports.
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::Context;
 use jiff::{SignedDuration, Timestamp};
 
 use super::app::{ExportRequest, Opening, Reply};
-use super::form::{ModelFacts, Preset, PromptQuery};
+use super::form::{ModelFacts, Preset, PromptQuery, PromptTokens, TokenQuery};
 use super::services::Services;
 use super::theme;
 use crate::bench::Job;
 use crate::bench::run::{self, RunHandle};
 use crate::config::{Paths, Plan, RunRequest, Settings, Settled, preset, settle};
+use crate::engine::inspection::Inspection;
 use crate::engine::store::{Catalogue, Status, Store};
 use crate::prompts::{self, BUILT_IN, LoadOptions, PromptList, PromptSource, Template};
 use crate::provider::{OpenProvider, ProviderSpec};
 use crate::report::{Export, Report, RunFacts};
 use crate::units;
+
+/// The prompts of a list whose tokens are counted before a run.
+const COUNTED_PROMPTS: usize = 1_000;
 
 /// The real services.
 pub struct Workbench {
@@ -26,6 +30,8 @@ pub struct Workbench {
     providers: Arc<dyn OpenProvider>,
     store: Store,
     folder: PathBuf,
+    /// The model that was looked at last.
+    looked_at: Mutex<Option<(String, Arc<Inspection>)>>,
 }
 
 impl Workbench {
@@ -37,7 +43,7 @@ impl Workbench {
         let catalogue = Catalogue::with_user_file(&paths.catalogue())?;
         let store = Store::new(paths.models(), catalogue);
         let folder = std::env::current_dir().context("the current folder is not known")?;
-        Ok(Self { paths, providers, store, folder })
+        Ok(Self { paths, providers, store, folder, looked_at: Mutex::default() })
     }
 
     /// What the screen begins with: what the flags ask for, laid over presets and settings.
@@ -67,6 +73,15 @@ impl Workbench {
             folder: self.folder.clone(),
             warnings,
         })
+    }
+
+    /// What the files of a model on this machine say; absent where it must be fetched first.
+    fn inspect(&self, model: &str) -> anyhow::Result<Option<Arc<Inspection>>> {
+        let Some(source) = self.store.find(model)? else { return Ok(None) };
+        let inspection = Arc::new(Inspection::take(&source)?);
+        let mut looked_at = self.looked_at.lock().unwrap_or_else(PoisonError::into_inner);
+        *looked_at = Some((model.to_owned(), inspection.clone()));
+        Ok(Some(inspection))
     }
 
     fn write(&self, request: &ExportRequest) -> anyhow::Result<Reply> {
@@ -111,12 +126,27 @@ impl Services for Workbench {
     fn model(&self, spec: &ProviderSpec) -> anyhow::Result<ModelFacts> {
         let about = self.store.catalogue().find(&spec.model).map(|entry| entry.about.clone());
         let (here, mut lines) = match self.store.status(&spec.model) {
-            Status::Ready { path, bytes } => (true, ready(&path, bytes)),
+            Status::Ready { path, bytes } => {
+                let mut lines = ready(&path, bytes);
+                lines.extend(self.inspect(&spec.model)?.map(|model| described(&model)));
+                (true, lines)
+            }
             Status::Fetchable { from, bytes } => (false, fetchable(&from, bytes)),
             Status::Unknown { reason } => anyhow::bail!(reason),
         };
         lines.extend(about);
         Ok(ModelFacts { here, lines })
+    }
+
+    fn tokens(&self, query: &TokenQuery) -> Option<PromptTokens> {
+        let looked_at = self.looked_at.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let (model, inspection) = looked_at?;
+        if query.provider.provider != "local" || query.provider.model != model {
+            return None;
+        }
+        let prompts = query.prompts.prompts.iter().take(COUNTED_PROMPTS);
+        let count = |content| inspection.tokens(content, query.raw).ok();
+        Some(PromptTokens { rows: prompts.map(|prompt| count(&prompt.content)).collect() })
     }
 
     fn preset(&self, name: &str) -> anyhow::Result<Preset> {
@@ -157,6 +187,16 @@ fn chosen_theme(
 fn ready(path: &Path, bytes: Option<u64>) -> Vec<String> {
     let size = bytes.map(|bytes| format!(", {}", units::bytes(bytes))).unwrap_or_default();
     vec![format!("✓ on this machine{size}"), path.display().to_string()]
+}
+
+fn described(model: &Inspection) -> String {
+    format!(
+        "{}, {} parameters, {}, context of {} tokens",
+        model.architecture,
+        units::count(model.parameters),
+        model.quantization,
+        model.context_length
+    )
 }
 
 fn fetchable(from: &str, bytes: Option<u64>) -> Vec<String> {

@@ -7,6 +7,7 @@ mod client;
 mod config;
 mod damaged_models;
 mod headless;
+mod inspection;
 mod llama_cpp;
 mod logits;
 mod probe;

@@ -33,7 +33,10 @@ pub(super) fn act(app: &mut App, action: Action) -> Vec<Effect> {
             }
         }
         Action::Back if app.screen == Screen::Row => app.screen = Screen::Run,
-        Action::Back => app.screen = Screen::Setup,
+        Action::Back => {
+            app.screen = Screen::Setup;
+            return super::setup::look_again(app);
+        }
         Action::Activate => {
             if session.recorder.rows() > 0 {
                 session.follow = false;

@@ -51,7 +51,16 @@ fn step(app: &mut App, up: bool) -> Vec<Effect> {
         return read_preset(app, up);
     }
     let changed = app.form.step(field, up);
-    if changed && field == Field::Provider { look_at_model(app) } else { Vec::new() }
+    match field {
+        Field::Provider if changed => look_at_model(app),
+        Field::Raw => count_tokens(app),
+        _ => Vec::new(),
+    }
+}
+
+/// Asks for the tokens of the prompts, once list and model are known.
+pub(super) fn count_tokens(app: &App) -> Vec<Effect> {
+    app.form.token_query().map(Effect::CountTokens).into_iter().collect()
 }
 
 fn read_preset(app: &mut App, next: bool) -> Vec<Effect> {
@@ -77,6 +86,12 @@ pub(super) fn edit(app: &mut App, action: Action) -> Vec<Effect> {
         Field::Column | Field::Template => load_prompts(app),
         _ => Vec::new(),
     }
+}
+
+/// What was not on this machine may have been fetched by a run.
+pub(super) fn look_again(app: &mut App) -> Vec<Effect> {
+    let here = app.form.model.known().is_some_and(|facts| facts.here);
+    if here { Vec::new() } else { look_at_model(app) }
 }
 
 fn look_at_model(app: &mut App) -> Vec<Effect> {

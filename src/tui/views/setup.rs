@@ -19,9 +19,10 @@ use super::{counted, panel, sampling, wrapped};
 use crate::config::{LaneSpec, Mode};
 use crate::prompts::PromptList;
 use crate::tui::app::App;
-use crate::tui::form::{Field, Finding, Form, Kind, ModelFacts};
+use crate::tui::form::{Field, Finding, Form, Kind, ModelFacts, PromptTokens};
 use crate::tui::text;
 use crate::tui::theme::Theme;
+use crate::units;
 
 /// Columns of the field names.
 const NAMES: usize = 12;
@@ -236,9 +237,20 @@ fn details_title(form: &Form) -> String {
     match (form.focus, &form.prompts) {
         (Field::Model | Field::Provider, _) => "model".to_owned(),
         (Field::Lanes | Field::BatchSize | Field::Repeats, _) => "lanes".to_owned(),
-        (_, Finding::Known(list)) => counted(list.prompts.len(), "prompt"),
+        (_, Finding::Known(list)) => list_title(list, form.counts()),
         (_, Finding::Asked | Finding::Failed(_)) => "prompts".to_owned(),
     }
+}
+
+/// How many prompts, and of how many tokens.
+fn list_title(list: &PromptList, counts: Option<&PromptTokens>) -> String {
+    let prompts = counted(list.prompts.len(), "prompt");
+    let Some(counts) = counts.filter(|counts| !counts.rows.is_empty()) else { return prompts };
+    let (counted_rows, rows) = (counts.rows.len(), list.prompts.len());
+    // the mean of the counted prompts stands for the others
+    let total = counts.total() * rows / counted_rows;
+    let tokens = units::estimated(counted_rows < rows, counted(total, "token"));
+    format!("{prompts}, {tokens}")
 }
 
 /// What the field in focus means, and what is wrong with it.
@@ -310,19 +322,37 @@ fn prompt_lines<'a>(form: &Form, columns: u16, room: usize, theme: &Theme) -> Ve
         // the reason already stands above where the list is in focus
         Finding::Failed(_) if form.focus == Field::Prompts => Vec::new(),
         Finding::Failed(reason) => wrapped(&format!("✗ {reason}"), columns, room, roles.bad),
-        Finding::Known(list) => preview(list, columns, room, theme),
+        Finding::Known(list) => preview(list, form.counts(), columns, room, theme),
     }
 }
 
-fn preview<'a>(list: &PromptList, columns: u16, room: usize, theme: &Theme) -> Vec<Line<'a>> {
+/// A line for each of the first prompts: its number, its tokens where they are known, its text.
+fn preview<'a>(
+    list: &PromptList,
+    counts: Option<&PromptTokens>,
+    columns: u16,
+    room: usize,
+    theme: &Theme,
+) -> Vec<Line<'a>> {
     let total = list.prompts.len();
     let shown = if total > room { room.saturating_sub(1) } else { total };
     let digits = shown.to_string().len().max(2);
-    let width = usize::from(columns).saturating_sub(digits + 2);
+    let tokens = |row: usize| match counts.and_then(|counts| counts.rows.get(row)) {
+        Some(Some(tokens)) => format!("{tokens} tok"),
+        Some(None) => "✗".to_owned(),
+        None => String::new(),
+    };
+    let widest = (0..shown).map(|row| text::width(&tokens(row))).max().unwrap_or(0);
+    let gap = if widest == 0 { 0 } else { 2 };
+    let width = usize::from(columns).saturating_sub(digits + 2 + widest + gap);
     let rows = list.prompts.iter().take(shown).map(|prompt| {
         Line::from(vec![
             Span::styled(format!("{:>digits$}  ", prompt.index + 1), theme.roles.muted),
-            Span::raw(text::fit(prompt.content.display(), width)),
+            Span::raw(text::column(prompt.content.display(), width)),
+            Span::styled(
+                format!("{:gap$}{:>widest$}", "", tokens(prompt.index)),
+                theme.roles.muted,
+            ),
         ])
     });
     let more = (total > shown)

@@ -11,7 +11,7 @@ use batchgen::config::Plan;
 use batchgen::prompts::PromptList;
 use batchgen::provider::ProviderSpec;
 use batchgen::tui::app::{ExportRequest, Reply};
-use batchgen::tui::form::{ModelFacts, Preset, PromptQuery};
+use batchgen::tui::form::{ModelFacts, Preset, PromptQuery, PromptTokens, TokenQuery};
 use batchgen::tui::services::Services;
 
 use super::terminal::Program;
@@ -42,6 +42,10 @@ impl Services for Panicking {
 
     fn model(&self, _spec: &ProviderSpec) -> anyhow::Result<ModelFacts> {
         Ok(ModelFacts { here: true, lines: Vec::new() })
+    }
+
+    fn tokens(&self, _query: &TokenQuery) -> Option<PromptTokens> {
+        None
     }
 
     fn preset(&self, _name: &str) -> anyhow::Result<Preset> {

@@ -14,8 +14,8 @@ use batchgen::provider::{
     TokenCounts, Usage,
 };
 use batchgen::sampling::Sampling;
-use batchgen::tui::app::{App, Opening, Reply};
-use batchgen::tui::form::{ModelFacts, Preset, PromptQuery};
+use batchgen::tui::app::{App, Effect, Opening, Reply};
+use batchgen::tui::form::{ModelFacts, Preset, PromptQuery, PromptTokens};
 use batchgen::tui::session::{RunStart, Session};
 use batchgen::tui::{theme, update, views};
 use crossterm::event::{Event as TerminalEvent, KeyCode, KeyEvent, KeyModifiers};
@@ -115,7 +115,10 @@ impl Bench {
             here: true,
             lines: vec!["cached: smollm2-135m-instruct, 98.0 MB".into(), "GGUF, Q4_1".into()],
         };
-        bench.reply(Reply::Model(ProviderSpec::default(), Ok(facts)));
+        let effects = bench.effects(Reply::Model(ProviderSpec::default(), Ok(facts)));
+        let [Effect::CountTokens(query)] = effects.as_slice() else { panic!("{effects:?}") };
+        let rows = (0..QUESTIONS.len()).map(|row| Some(30 + 7 * row)).collect();
+        bench.reply(Reply::Tokens(query.clone(), Some(PromptTokens { rows })));
         bench
     }
 
@@ -158,8 +161,12 @@ impl Bench {
     }
 
     pub fn reply(&mut self, reply: Reply) {
-        let effects = update::reply(&mut self.app, reply, self.epoch);
+        let effects = self.effects(reply);
         assert!(effects.is_empty(), "{effects:?}");
+    }
+
+    pub fn effects(&mut self, reply: Reply) -> Vec<Effect> {
+        update::reply(&mut self.app, reply, self.epoch)
     }
 
     /// Something happened in the run, `ms` after its start.
@@ -238,13 +245,13 @@ impl Bench {
         self.run(ms, RunEvent::Probe(Sample { process, gpus: Vec::new() }));
     }
 
-    pub fn key(&mut self, code: KeyCode) -> Vec<batchgen::tui::app::Effect> {
+    pub fn key(&mut self, code: KeyCode) -> Vec<Effect> {
         let event = TerminalEvent::Key(KeyEvent::new(code, KeyModifiers::NONE));
         let now = self.app.now;
         update::terminal_event(&mut self.app, event, now)
     }
 
-    pub fn press(&mut self, c: char) -> Vec<batchgen::tui::app::Effect> {
+    pub fn press(&mut self, c: char) -> Vec<Effect> {
         self.key(KeyCode::Char(c))
     }
 

@@ -14,7 +14,7 @@ use batchgen::provider::{
     ProviderSpec, Request, Sink, Usage,
 };
 use batchgen::tui::app::{ExportRequest, Reply};
-use batchgen::tui::form::{ModelFacts, Preset, PromptQuery};
+use batchgen::tui::form::{ModelFacts, Preset, PromptQuery, PromptTokens, TokenQuery};
 use batchgen::tui::services::Services;
 use tokio_util::sync::CancellationToken;
 
@@ -115,6 +115,10 @@ impl Services for ScriptedServices {
 
     fn model(&self, _spec: &ProviderSpec) -> anyhow::Result<ModelFacts> {
         Ok(ModelFacts { here: true, lines: vec!["a script".into()] })
+    }
+
+    fn tokens(&self, query: &TokenQuery) -> Option<PromptTokens> {
+        Some(PromptTokens { rows: query.prompts.prompts.iter().map(|_| Some(3)).collect() })
     }
 
     fn preset(&self, _name: &str) -> anyhow::Result<Preset> {

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use batchgen::bench::event::RunEvent;
 use batchgen::provider::{Event, Stamped};
 use batchgen::tui::app::{Effect, Exit, Overlay, Reply, Screen};
-use batchgen::tui::form::{Field, Finding};
+use batchgen::tui::form::{Field, Finding, PromptTokens};
 use batchgen::tui::update;
 use crossterm::event::{
     Event as TerminalEvent, KeyCode, KeyEvent, KeyModifiers, MouseButton, MouseEvent,
@@ -394,4 +394,20 @@ fn the_tiniest_windows_never_panic() {
     for (width, height) in [(59, 16), (60, 15), (60, 16), (1, 200), (200, 1)] {
         Bench::done(width, height).screen();
     }
+}
+
+#[test]
+fn tokens_are_counted_anew_when_the_template_is_left_out_and_old_counts_are_dropped() {
+    let mut bench = Bench::ready(120, 40);
+    assert_eq!(bench.app.form.counts().map(PromptTokens::total), Some(436));
+    let old = bench.app.form.token_query().unwrap();
+    bench.app.form.focus = Field::Raw;
+    let effects = bench.key(KeyCode::Right);
+    let [Effect::CountTokens(query)] = effects.as_slice() else { panic!("{effects:?}") };
+    assert!(query.raw);
+    assert_eq!(bench.app.form.counts(), None);
+    bench.reply(Reply::Tokens(old, Some(PromptTokens { rows: vec![Some(1); 8] })));
+    assert_eq!(bench.app.form.counts(), None);
+    bench.reply(Reply::Tokens(query.clone(), Some(PromptTokens { rows: vec![None; 8] })));
+    assert_eq!(bench.app.form.counts().map(PromptTokens::total), Some(0));
 }
