@@ -267,7 +267,7 @@ impl Collector {
                 self.rows.get_mut(row)?.end = Some(Err(failure.clone()));
                 return Some(failure);
             }
-            Event::Step { .. } | Event::Memory(_) | Event::Notice(_) => {}
+            Event::Step { .. } | Event::Memory(_) | Event::Server(_) | Event::Notice(_) => {}
         }
         None
     }

@@ -10,6 +10,7 @@ use clap::{Args, Parser, Subcommand};
 use crate::config::{
     LaneEntry, LaneSpec, Layer, Mode, OnError, ProviderLayer, RunRequest, SamplingLayer,
 };
+use crate::provider::ServerOptions;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -342,6 +343,7 @@ impl From<ProviderFlags> for ProviderLayer {
             api_key_env: flags.api_key_env,
             runner: flags.runner,
             threads: flags.threads,
+            server: ServerOptions::default(),
         }
     }
 }
@@ -432,6 +434,7 @@ mod tests {
                     api_key_env: Some("KEY".into()),
                     runner: Some("candle".into()),
                     threads: Some(3),
+                    server: ServerOptions::default(),
                 },
                 sampling: SamplingLayer {
                     max_tokens: Some(5),

@@ -8,7 +8,7 @@ use serde::de::{self, Deserializer, MapAccess, Visitor};
 use serde::{Deserialize, Serialize};
 
 use super::{LaneSpec, OnError};
-use crate::provider::ProviderSpec;
+use crate::provider::{ProviderSpec, ServerOptions};
 use crate::sampling::Sampling;
 
 /// Everything that a layer may say about how a list is run.
@@ -47,6 +47,9 @@ pub struct ProviderLayer {
     pub runner: Option<String>,
     /// Threads of the local engine.
     pub threads: Option<usize>,
+    /// How a server is spoken to.
+    #[serde(default)]
+    pub server: ServerOptions,
 }
 
 /// Parameters of generation as far as a layer names them.
@@ -106,18 +109,21 @@ impl ProviderLayer {
             api_key_env: self.api_key_env.or(below.api_key_env),
             runner: self.runner.or(below.runner),
             threads: self.threads.or(below.threads),
+            server: self.server.over(below.server),
         }
     }
 
     /// The whole of a provider as a layer.
     pub fn of(spec: &ProviderSpec) -> Self {
-        let ProviderSpec { provider, model, base_url, api_key_env, runner, threads } = spec.clone();
-        Self { name: Some(provider), model: Some(model), base_url, api_key_env, runner, threads }
+        let ProviderSpec { provider, model, base_url, api_key_env, runner, threads, server } =
+            spec.clone();
+        let (name, model) = (Some(provider), Some(model));
+        Self { name, model, base_url, api_key_env, runner, threads, server }
     }
 
     /// The provider, where the rest is a default.
     pub fn spec(self) -> ProviderSpec {
-        let ProviderLayer { name, model, base_url, api_key_env, runner, threads } =
+        let ProviderLayer { name, model, base_url, api_key_env, runner, threads, server } =
             self.over(Self::of(&ProviderSpec::default()));
         ProviderSpec {
             provider: name.unwrap_or_default(),
@@ -127,6 +133,7 @@ impl ProviderLayer {
             api_key_env,
             runner,
             threads,
+            server,
         }
     }
 }

@@ -1,6 +1,6 @@
 //! What comes back from a provider: stamped events, and the sink that takes them.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc::UnboundedSender;
@@ -62,8 +62,65 @@ pub enum Event {
     },
     /// The engine's own memory.
     Memory(EngineMemory),
+    /// What a server did or told besides text.
+    Server(ServerEvent),
     /// Something the user should know; it ends nothing.
     Notice(String),
+}
+
+/// What a server did or told besides text.
+#[derive(Debug, Clone, PartialEq)]
+pub enum ServerEvent {
+    /// A row will be sent again; no text of it had arrived.
+    Retry {
+        /// Index of the row in the prompt list.
+        row: usize,
+        /// Why.
+        failure: Failure,
+        /// After how long.
+        wait: Duration,
+    },
+    /// The server's own times of a row; sent before the row ends.
+    Times {
+        /// Index of the row in the prompt list.
+        row: usize,
+        /// The times.
+        times: ServerTimes,
+    },
+    /// Memory that the server holds for the model.
+    Memory(ServerMemory),
+}
+
+/// How a server spent its time on a row, as it says itself; unknown is `None`.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ServerTimes {
+    /// Loading the model, before anything else.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub load: Option<Duration>,
+    /// Waiting for a slot.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub queue: Option<Duration>,
+    /// Computing the part of the prompt that was not cached.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub prefill: Option<Duration>,
+    /// Generating.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub decode: Option<Duration>,
+    /// Prompt tokens that were taken from the server's cache.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cached_tokens: Option<usize>,
+}
+
+/// Memory that a server holds for a model, bytes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ServerMemory {
+    /// All of it: weights, KV cache, buffers.
+    pub total: u64,
+    /// The part on GPUs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gpu: Option<u64>,
+    /// Such as `ollama /api/ps`.
+    pub source: String,
 }
 
 /// Token counts of a row; unknown is `None`.

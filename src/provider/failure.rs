@@ -31,6 +31,8 @@ pub enum FailureKind {
     Transport,
     /// The server's answer is not what its protocol says.
     Protocol,
+    /// The server failed on its own.
+    Server,
     /// The request cannot be served as it is (a prompt longer than the context, a bad parameter).
     InvalidRequest,
     /// The model is unknown, damaged or cannot be run.

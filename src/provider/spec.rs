@@ -1,15 +1,18 @@
 //! How a user names a provider in flags, presets and plans. Holds no secret: only the name of
 //! the environment variable a key is read from.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
 /// A provider and its model, as written in a preset.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct ProviderSpec {
-    /// `local`, later `openai`, `anthropic`, `ollama`, `lmstudio`, `mlx`.
+    /// `local`, `openai`, `anthropic`, `ollama` or `lmstudio`.
     pub provider: String,
-    /// A catalogue name, a hub repository, a folder, a file, or a server's model name.
+    /// A catalogue name, a hub repository, a folder, a file, or a server's model name; empty
+    /// for a server's first model.
     pub model: String,
     /// Address of a server.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -23,6 +26,73 @@ pub struct ProviderSpec {
     /// Threads of the local engine; default: the physical cores.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub threads: Option<usize>,
+    /// How a server is spoken to, where its own ways are not right.
+    #[serde(skip_serializing_if = "ServerOptions::is_default")]
+    pub server: ServerOptions,
+}
+
+/// How a server is spoken to; what is absent is found out from the server.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct ServerOptions {
+    /// How often a failed request is sent again, if no text of it had arrived; default 2.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub retries: Option<u32>,
+    /// Longest silence of the server in seconds; default 600.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub idle_timeout_s: Option<u64>,
+    /// `max_tokens` or `max_completion_tokens`, for OpenAI-compatible servers.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_tokens_field: Option<MaxTokensField>,
+    /// Whether one request may carry many raw prompts, for OpenAI-compatible servers.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub prompt_array: Option<bool>,
+    /// The `anthropic-version` header; from `2026-10-21` on the key is sent as a bearer token
+    /// and sampling parameters are not sent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub anthropic_version: Option<String>,
+    /// Further headers: each name with the environment variable that holds its value.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub header_env: BTreeMap<String, String>,
+}
+
+/// The name under which the token limit is sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum MaxTokensField {
+    /// What nearly every compatible server knows.
+    MaxTokens,
+    /// What OpenAI's reasoning models insist on.
+    MaxCompletionTokens,
+}
+
+impl ProviderSpec {
+    /// The model if one is named; the default is a model of the local engine and names none
+    /// on a server.
+    pub(super) fn named_model(&self) -> Option<&str> {
+        let named = !self.model.is_empty() && self.model != Self::default().model;
+        named.then_some(&*self.model)
+    }
+}
+
+impl ServerOptions {
+    /// These options over others: what these say wins.
+    pub fn over(self, below: Self) -> Self {
+        let mut header_env = below.header_env;
+        header_env.extend(self.header_env);
+        Self {
+            retries: self.retries.or(below.retries),
+            idle_timeout_s: self.idle_timeout_s.or(below.idle_timeout_s),
+            max_tokens_field: self.max_tokens_field.or(below.max_tokens_field),
+            prompt_array: self.prompt_array.or(below.prompt_array),
+            anthropic_version: self.anthropic_version.or(below.anthropic_version),
+            header_env,
+        }
+    }
+
+    fn is_default(&self) -> bool {
+        *self == Self::default()
+    }
 }
 
 impl Default for ProviderSpec {
@@ -34,6 +104,7 @@ impl Default for ProviderSpec {
             api_key_env: None,
             runner: None,
             threads: None,
+            server: ServerOptions::default(),
         }
     }
 }

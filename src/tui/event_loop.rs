@@ -85,7 +85,7 @@ enum Woken {
     Terminal(Option<io::Result<Event>>),
     Signal(i32),
     Panic(String),
-    Reply(Reply),
+    Reply(Box<Reply>),
     Run(usize),
     Time,
 }
@@ -187,7 +187,7 @@ where
             Some(number) = inputs.signals.next() => Woken::Signal(number),
             event = inputs.terminal.next() => Woken::Terminal(event),
             Some(text) = inputs.panics.recv() => Woken::Panic(text),
-            Some(reply) = replies.recv() => Woken::Reply(reply),
+            Some(reply) = replies.recv() => Woken::Reply(Box::new(reply)),
             () = time => Woken::Time,
             count = run => Woken::Run(count),
         }
@@ -223,7 +223,7 @@ where
                 update::panicked(app, text);
                 Vec::new()
             }
-            Woken::Reply(reply) => update::reply(app, reply, now()),
+            Woken::Reply(reply) => update::reply(app, *reply, now()),
             Woken::Run(0) => {
                 if let Some(running) = &mut self.running {
                     running.events = None;

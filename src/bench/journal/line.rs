@@ -9,7 +9,7 @@ use crate::bench::recorder::{Pass, PeakMemory, RowRecord, RowState};
 use crate::bench::run::Job;
 use crate::config::Plan;
 use crate::prompts::{Prompt, PromptList};
-use crate::provider::{Failure, FinishReason, ProviderInfo, Usage};
+use crate::provider::{Failure, FinishReason, ProviderInfo, ServerTimes, Usage};
 
 /// The format's name and version.
 pub(super) const FORMAT: &str = "batchgen-journal/1";
@@ -81,10 +81,18 @@ pub(super) struct JournalRow {
     counted: usize,
     #[serde(flatten)]
     usage: Usage,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    server: Option<ServerTimes>,
+    #[serde(default, skip_serializing_if = "is_zero")]
+    retries: usize,
     #[serde(skip_serializing_if = "Option::is_none")]
     reason: Option<FinishReason>,
     #[serde(skip_serializing_if = "Option::is_none")]
     failure: Option<Failure>,
+}
+
+fn is_zero(count: &usize) -> bool {
+    *count == 0
 }
 
 impl JournalRow {
@@ -102,6 +110,8 @@ impl JournalRow {
             ids: record.ids.clone(),
             counted: record.counted,
             usage: record.usage,
+            server: record.server,
+            retries: record.retries,
             reason: record.reason.clone(),
             failure: record.failure.clone(),
         }
@@ -123,6 +133,8 @@ impl JournalRow {
             ids: self.ids,
             counted: self.counted,
             usage: self.usage,
+            server: self.server,
+            retries: self.retries,
             reason: self.reason,
             failure: self.failure,
             same_as_reference: None,

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{RowRecord, RowState, Timeline};
 use crate::probe::Sample;
-use crate::provider::{EngineMemory, Event, Failure};
+use crate::provider::{EngineMemory, Event, Failure, ServerEvent};
 
 /// What is known about one pass. Times count from its start, except [`Pass::started`].
 #[derive(Debug, Clone)]
@@ -58,6 +58,9 @@ pub struct PeakMemory {
     pub engine: Option<u64>,
     /// Used by this process on all GPUs, else used on them by anyone.
     pub gpu: Option<u64>,
+    /// Held by the server for the model, as it says itself.
+    #[serde(default)]
+    pub server: Option<u64>,
     /// Where the figures come from.
     pub sources: Vec<String>,
 }
@@ -197,7 +200,30 @@ impl Pass {
                 raise(&mut self.peak.engine, Some(memory.weights + memory.kv));
                 None
             }
+            Event::Server(event) => {
+                self.server(event);
+                None
+            }
             Event::Notice(_) => None,
+        }
+    }
+
+    fn server(&mut self, event: ServerEvent) {
+        match event {
+            ServerEvent::Retry { row, .. } => {
+                if let Some(record) = self.open_row(row, "sent again") {
+                    record.retries += 1;
+                }
+            }
+            ServerEvent::Times { row, times } => {
+                if let Some(record) = self.open_row(row, "timed by the server") {
+                    record.server = Some(times);
+                }
+            }
+            ServerEvent::Memory(memory) => {
+                raise(&mut self.peak.server, Some(memory.total));
+                self.source(&memory.source);
+            }
         }
     }
 
@@ -229,9 +255,7 @@ impl Pass {
         raise(&mut self.peak.gpu, gpu);
         let sources = sample.process.iter().map(|reading| &reading.source);
         for source in sources.chain(sample.gpus.iter().map(|gpu| &gpu.source)) {
-            if !self.peak.sources.contains(source) {
-                self.peak.sources.push(source.clone());
-            }
+            self.source(source);
         }
         if let Some(bytes) = gpu.or(process) {
             self.memory.push((at, bytes));
@@ -244,6 +268,13 @@ impl Pass {
             });
         }
         self.probe = sample;
+    }
+
+    /// Notes where a figure of memory came from.
+    fn source(&mut self, source: &str) {
+        if !self.peak.sources.iter().any(|known| known == source) {
+            self.peak.sources.push(source.to_owned());
+        }
     }
 
     pub(super) fn set_batch_size(&mut self, at: Duration, size: usize) {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::provider::{Failure, FinishReason, Usage};
+use crate::provider::{Failure, FinishReason, ServerTimes, Usage};
 
 /// What is known about a row. Times count from the start of its pass.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -25,6 +25,10 @@ pub struct RowRecord {
     pub counted: usize,
     /// The provider's own counts.
     pub usage: Usage,
+    /// How the server spent its time on it, as it says itself.
+    pub server: Option<ServerTimes>,
+    /// How often it was sent again.
+    pub retries: usize,
     /// Why it ended.
     pub reason: Option<FinishReason>,
     /// What went wrong.

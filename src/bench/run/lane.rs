@@ -135,6 +135,7 @@ impl Lane {
             | Event::Tokens { .. }
             | Event::Step { .. }
             | Event::Memory(_)
+            | Event::Server(_)
             | Event::Notice(_) => {}
         }
         log.at(Stamped { at: stamp.at, event: RunEvent::Provider(stamp.event) });

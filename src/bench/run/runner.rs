@@ -15,7 +15,8 @@ use crate::bench::recorder::Recorder;
 use crate::config::Mode;
 use crate::probe::Probe;
 use crate::provider::{
-    Failure, FailureKind, OpenProvider, Provider, ProviderSpec, Request, Sink, Stamped,
+    Failure, FailureKind, OpenProvider, Provider, ProviderInfo, ProviderSpec, Request, Sink,
+    Stamped,
 };
 use crate::sampling::Sampling;
 
@@ -125,7 +126,7 @@ impl Runner {
         let size = spec.mode.batch_size().unwrap_or(1);
         self.controls.batch_size.set(size);
         self.log.now(RunEvent::LaneStarted { lane: index, repeat });
-        let failure = match lane::check_support(spec.mode, provider.info()) {
+        let failure = match lane::check_support(spec.mode, &self.info(provider.as_ref())) {
             Err(failure) => Some(failure),
             Ok(()) if self.controls.cancel.is_cancelled() => Some(Failure::cancelled()),
             Ok(()) => {
@@ -166,17 +167,23 @@ impl Runner {
     async fn provider(&mut self, lane: usize) -> Result<Arc<dyn Provider>, Failure> {
         let spec = self.job.plan.provider_of(lane).clone();
         if let Some((_, provider)) = self.open.iter().find(|(open, _)| *open == spec) {
-            let info = provider.info().clone();
+            let info = self.info(provider.as_ref());
             let provider = provider.clone();
             self.log.now(RunEvent::ProviderReady { lane, info });
             return Ok(provider);
         }
         let provider = self.open_provider(&spec).await?;
-        let info = provider.info().clone();
+        let info = self.info(provider.as_ref());
         self.log.now(RunEvent::ProviderReady { lane, info });
         self.warm_up(lane, &provider).await?;
         self.open.push((spec, provider.clone()));
         Ok(provider)
+    }
+
+    /// What is behind a provider, as far as this plan's prompts go.
+    fn info(&self, provider: &dyn Provider) -> ProviderInfo {
+        let batching = provider.batching(self.job.plan.raw);
+        ProviderInfo { batching, ..provider.info().clone() }
     }
 
     async fn open_provider(&mut self, spec: &ProviderSpec) -> Result<Arc<dyn Provider>, Failure> {
