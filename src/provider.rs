@@ -4,23 +4,43 @@
 //! A provider turns requests into events. It does not know how a list is split into calls,
 //! what is measured, or who is looking.
 
+mod address;
+mod anthropic;
+mod delivery;
 pub mod event;
+mod exchange;
 pub mod failure;
+mod fingerprint;
+mod framing;
+mod http;
 pub mod info;
+mod limits;
+mod lmstudio;
 pub mod local;
+mod ndjson;
+mod ollama;
+mod openai;
 pub mod registry;
+mod rejection;
 pub mod request;
+mod retry;
+mod secret;
+mod server;
 pub mod spec;
+mod sse;
+mod window;
 
 use async_trait::async_trait;
 use tokio_util::sync::CancellationToken;
 
-pub use event::{EngineMemory, Event, FinishReason, Sink, Stamped, Usage};
+pub use event::{
+    EngineMemory, Event, FinishReason, ServerEvent, ServerMemory, ServerTimes, Sink, Stamped, Usage,
+};
 pub use failure::{Failure, FailureKind};
 pub use info::{Batching, ProviderInfo, Support, TokenCounts};
 pub use registry::{OpenProvider, Registry};
 pub use request::{BatchSize, Request};
-pub use spec::ProviderSpec;
+pub use spec::{MaxTokensField, ProviderSpec, ServerOptions};
 
 /// Something that generates text for prompts.
 ///
@@ -33,6 +53,12 @@ pub use spec::ProviderSpec;
 pub trait Provider: Send + Sync {
     /// What is behind this provider; constant over its life.
     fn info(&self) -> &ProviderInfo;
+
+    /// What `batch_generate` does with prompts that are sent raw, or with the chat template:
+    /// some servers batch only the former in one request.
+    fn batching(&self, _raw: bool) -> Batching {
+        self.info().batching.clone()
+    }
 
     /// Runs one row.
     ///

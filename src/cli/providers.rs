@@ -6,40 +6,68 @@ use std::io::Write;
 struct Row {
     name: &'static str,
     runs: &'static str,
+    needs: &'static str,
     batching: &'static str,
-    means: &'static str,
 }
 
-const PROVIDERS: [Row; 1] = [Row {
-    name: "local",
-    runs: "GGUF and safetensors models in this process",
-    batching: "native",
-    means: "the rows of a batch share each forward pass, and a finished row's slot is refilled \
-            at once; architectures that only run one row at a time refuse batches and say so",
-}];
+const WINDOW: &str = "window: up to that many single requests at once";
+
+const PROVIDERS: &[Row] = &[
+    Row {
+        name: "local",
+        runs: "GGUF and safetensors models in this process",
+        needs: "nothing: --model names a model, which is fetched if need be",
+        batching: "native: the rows of a batch share each forward pass, and a finished row's \
+                   slot is refilled at once; architectures that only run one row at a time \
+                   refuse batches and say so",
+    },
+    Row {
+        name: "openai",
+        runs: "OpenAI, and servers that speak its API: llama.cpp, vLLM, SGLang, TGI, mlx_lm, …",
+        needs: "--base-url of the server, or OPENAI_API_KEY and --model for OpenAI itself",
+        batching: "window: up to that many single requests at once; with --raw, prompt_array: \
+                   one request carries that many prompts, where the server takes it",
+    },
+    Row {
+        name: "anthropic",
+        runs: "Anthropic's messages API, from the vendor or a server that speaks it",
+        needs: "--base-url of the server, or ANTHROPIC_API_KEY and --model for Anthropic itself",
+        batching: WINDOW,
+    },
+    Row {
+        name: "ollama",
+        runs: "Ollama, over its native API",
+        needs: "a running server; --base-url where it is not http://127.0.0.1:11434",
+        batching: WINDOW,
+    },
+    Row {
+        name: "lmstudio",
+        runs: "LM Studio",
+        needs: "a running server; --base-url where it is not http://127.0.0.1:1234",
+        batching: WINDOW,
+    },
+];
 
 /// Prints the providers that work today.
 ///
 /// # Errors
 /// The output cannot be written.
 pub fn list(out: &mut impl Write) -> anyhow::Result<()> {
-    for Row { name, runs, batching, means } in PROVIDERS {
-        writeln!(out, "{name}\n  runs:     {runs}\n  batching: {batching}: {means}")?;
+    for Row { name, runs, needs, batching } in PROVIDERS {
+        writeln!(out, "{name}\n  runs:     {runs}\n  needs:    {needs}\n  batching: {batching}")?;
     }
-    writeln!(out, "\nno other provider works in this version")?;
+    writeln!(out, "\nkeys: --api-key-env names the environment variable that holds the key")?;
     Ok(())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::provider::registry;
 
     #[test]
-    fn only_the_local_provider_is_promised() {
-        let mut out = Vec::new();
-        list(&mut out).unwrap();
-        let text = String::from_utf8(out).unwrap();
-        let names = text.lines().filter(|line| line.starts_with(|c: char| c.is_ascii_lowercase()));
-        assert_eq!(names.collect::<Vec<_>>(), ["local", "no other provider works in this version"]);
+    fn every_provider_of_the_registry_is_in_the_table() {
+        let names: Vec<_> = PROVIDERS.iter().map(|row| row.name).collect();
+        assert_eq!(names, registry::NAMES);
     }
 }

@@ -8,7 +8,11 @@ use tokio_util::sync::CancellationToken;
 
 use super::local::{self, Local};
 use super::{Failure, FailureKind, Provider, ProviderSpec};
+use super::{anthropic, lmstudio, ollama, openai};
 use crate::engine::store::{Catalogue, Store};
+
+/// Names of all providers.
+pub const NAMES: &[&str] = &["local", "openai", "anthropic", "ollama", "lmstudio"];
 
 /// Opens providers. The registry does it for real; tests bring their own.
 #[async_trait]
@@ -47,10 +51,15 @@ impl Registry {
     /// begun in vain.
     ///
     /// # Errors
-    /// An unknown provider, runner or model, or offline jobs where there are none.
+    /// An unknown provider, runner or local model, an address or a key that cannot be, or
+    /// offline jobs where there are none.
     pub fn check(&self, spec: &ProviderSpec, offline: bool) -> Result<(), Failure> {
         match spec.provider.as_str() {
             "local" => local::check(spec, &self.store, offline),
+            "openai" => openai::check(spec, offline),
+            "anthropic" => anthropic::check(spec, offline),
+            "ollama" => ollama::check(spec, offline),
+            "lmstudio" => lmstudio::check(spec, offline),
             other => Err(unknown(other)),
         }
     }
@@ -66,12 +75,17 @@ impl OpenProvider for Registry {
     ) -> Result<Arc<dyn Provider>, Failure> {
         match spec.provider.as_str() {
             "local" => Ok(Arc::new(Local::open(spec, &self.store, progress, cancel).await?)),
+            "openai" => openai::open(spec, progress).await,
+            "anthropic" => anthropic::open(spec, progress).await,
+            "ollama" => ollama::open(spec, progress).await,
+            "lmstudio" => lmstudio::open(spec, progress).await,
             other => Err(unknown(other)),
         }
     }
 }
 
 fn unknown(provider: &str) -> Failure {
-    let message = format!("there is no provider \"{provider}\"; providers: local");
+    let known = NAMES.join(", ");
+    let message = format!("there is no provider \"{provider}\"; providers: {known}");
     Failure::new(FailureKind::Unsupported, message)
 }

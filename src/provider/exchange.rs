@@ -1,0 +1,271 @@
+//! One request and its streamed answer: sends it, reads it through a decoder, sends it again
+//! where that is allowed, and says what is left open when it fails.
+
+use std::time::{Duration, Instant};
+
+use reqwest::header::CONTENT_TYPE;
+use reqwest::{Response, Url};
+use tokio_util::sync::CancellationToken;
+
+use super::delivery::Delivery;
+use super::framing::{Framing, TooLong};
+use super::http::Http;
+use super::limits::Limits;
+use super::rejection::{Complaint, Rejection, plain};
+use super::retry::{Again, RetryPolicy, jitter};
+use super::{Event, Failure, FailureKind, ServerEvent, Sink};
+
+/// Sends requests to one server, within its limits.
+#[derive(Debug)]
+pub(super) struct Exchange {
+    http: Http,
+    server: String,
+    policy: RetryPolicy,
+    limits: Limits,
+}
+
+/// A request for some rows.
+#[derive(Debug, Clone)]
+pub(super) struct Ask {
+    pub url: Url,
+    /// JSON.
+    pub body: Vec<u8>,
+    pub framing: Framing,
+    /// Rows of the prompt list by their places in the request.
+    pub rows: Vec<usize>,
+}
+
+/// Reads the messages of a stream.
+pub(super) trait Decoder: Send {
+    /// Takes one message and hands on what is in it.
+    fn take(&mut self, message: &[u8], to: &mut Delivery<'_>) -> Result<Flow, Failure>;
+}
+
+/// Whether the stream goes on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Flow {
+    /// It does.
+    More,
+    /// The end marker was read.
+    End,
+}
+
+/// A request that failed for good.
+#[derive(Debug)]
+pub(super) struct Broken {
+    pub failure: Failure,
+    /// Rows that have not ended.
+    pub open: Vec<usize>,
+}
+
+/// The most bytes of one answer.
+const STREAM_LIMIT: usize = 256 << 20;
+/// How long the rest of a finished stream is waited for, so that its connection can be used
+/// again.
+const DRAIN: Duration = Duration::from_millis(100);
+
+impl Exchange {
+    pub fn new(http: Http, policy: RetryPolicy) -> Self {
+        let server = http.address().to_string();
+        Self { http, server, policy, limits: Limits::default() }
+    }
+
+    /// Runs a request to its end. When it returns well, all of its rows have ended well.
+    pub async fn run<D: Decoder>(
+        &self,
+        ask: &Ask,
+        decoder: impl Fn() -> D,
+        sink: &Sink,
+        cancel: &CancellationToken,
+    ) -> Result<(), Broken> {
+        let mut delivery = Delivery::new(&ask.rows, &self.server, sink);
+        let ended = tokio::select! {
+            biased;
+            () = cancel.cancelled() => Err(Failure::cancelled()),
+            ended = self.attempts(ask, &decoder, &mut delivery, sink) => ended,
+        };
+        ended.map_err(|failure| Broken { failure, open: delivery.open() })
+    }
+
+    async fn attempts<D: Decoder>(
+        &self,
+        ask: &Ask,
+        decoder: &impl Fn() -> D,
+        delivery: &mut Delivery<'_>,
+        sink: &Sink,
+    ) -> Result<(), Failure> {
+        let mut retry = 0;
+        loop {
+            let permit = self.limits.acquire().await;
+            let Rejection { failure, again } = match self.attempt(ask, decoder(), delivery).await {
+                Ok(()) => {
+                    permit.succeeded();
+                    return Ok(());
+                }
+                Err(rejection) => rejection,
+            };
+            let wait = self.policy.wait(again, retry, jitter());
+            if is_pressure(failure.kind) && again != Again::Never {
+                let lowered = permit.pressed(failure.retry_after.filter(|_| wait.is_some()));
+                self.tell_lowered(lowered, sink);
+            } else {
+                drop(permit);
+            }
+            let Some(wait) = wait else { return Err(failure) };
+            if delivery.has_text() {
+                return Err(not_again(failure));
+            }
+            for row in &ask.rows {
+                let (row, failure) = (*row, failure.clone());
+                sink.send(Event::Server(ServerEvent::Retry { row, failure, wait }));
+            }
+            tokio::time::sleep(wait).await;
+            retry += 1;
+        }
+    }
+
+    fn tell_lowered(&self, lowered: Option<usize>, sink: &Sink) {
+        if let Some(allowed) = lowered {
+            let server = &self.server;
+            let text =
+                format!("{server} asks for less: at most {allowed} requests at once for now");
+            sink.send(Event::Notice(text));
+        }
+    }
+
+    async fn attempt<D: Decoder>(
+        &self,
+        ask: &Ask,
+        decoder: D,
+        delivery: &mut Delivery<'_>,
+    ) -> Result<(), Rejection> {
+        let accept = ask.framing.content_type();
+        let mut response = self.http.post(ask.url.clone(), ask.body.clone(), accept).await?;
+        self.check_content_type(&response, ask.framing)?;
+        let read = self.read(&mut response, ask.framing, decoder, delivery).await;
+        if read.is_ok() {
+            // the connection is free for the next request once its last bytes are taken
+            let _ = tokio::time::timeout(DRAIN, response.chunk()).await;
+        }
+        read.map_err(|mut rejection| {
+            rejection.failure.message = self.http.scrub(&rejection.failure.message);
+            rejection
+        })
+    }
+
+    async fn read<D: Decoder>(
+        &self,
+        response: &mut Response,
+        framing: Framing,
+        mut decoder: D,
+        delivery: &mut Delivery<'_>,
+    ) -> Result<(), Rejection> {
+        let mut splitter = framing.splitter();
+        let mut flow = Flow::More;
+        let mut size = 0;
+        loop {
+            let chunk = response.chunk().await.map_err(|error| self.http.broken(&error))?;
+            delivery.arrived(Instant::now());
+            let mut take = |message: &[u8]| -> Result<(), Cut> {
+                if flow == Flow::More {
+                    flow = decoder.take(message, delivery)?;
+                }
+                Ok(())
+            };
+            let split = match &chunk {
+                Some(bytes) => splitter.push(bytes, &mut take),
+                None => splitter.finish(&mut take),
+            };
+            size += chunk.as_ref().map_or(0, |bytes| bytes.len());
+            split.map_err(|cut| cut.rejection(delivery))?;
+            if flow == Flow::End {
+                return delivery.end().map_err(Rejection::never);
+            }
+            if chunk.is_none() {
+                let what = "ended the stream without its end marker: the answer is cut";
+                return Err(Rejection::never(delivery.protocol(what)));
+            }
+            if size > STREAM_LIMIT {
+                let what = format!("sent more than {STREAM_LIMIT} bytes");
+                return Err(Rejection::never(delivery.protocol(&what)));
+            }
+        }
+    }
+
+    fn check_content_type(&self, response: &Response, framing: Framing) -> Result<(), Rejection> {
+        let header = response.headers().get(CONTENT_TYPE);
+        let Some(given) = header.and_then(|value| value.to_str().ok()) else { return Ok(()) };
+        let given = given.split(';').next().unwrap_or_default().trim();
+        // a server may call its lines plain JSON
+        let fits = given.eq_ignore_ascii_case(framing.content_type())
+            || framing == Framing::Ndjson && given.to_ascii_lowercase().contains("json");
+        if fits {
+            return Ok(());
+        }
+        let message = format!(
+            "{} answered {} where a stream of {} was asked for: is the address right?",
+            self.server,
+            plain(given),
+            framing.content_type()
+        );
+        Err(Rejection::never(Failure::new(FailureKind::Protocol, message)))
+    }
+}
+
+/// Why reading stops.
+enum Cut {
+    TooLong(TooLong),
+    Failed(Failure),
+}
+
+impl From<TooLong> for Cut {
+    fn from(error: TooLong) -> Self {
+        Cut::TooLong(error)
+    }
+}
+
+impl From<Failure> for Cut {
+    fn from(failure: Failure) -> Self {
+        Cut::Failed(failure)
+    }
+}
+
+impl Cut {
+    fn rejection(self, delivery: &Delivery<'_>) -> Rejection {
+        let failure = match self {
+            Cut::TooLong(error) => delivery.protocol(&format!("sent {error}")),
+            Cut::Failed(failure) => failure,
+        };
+        let again = match is_pressure(failure.kind) || failure.kind == FailureKind::Server {
+            true => Again::Backoff,
+            false => Again::Never,
+        };
+        Rejection { failure, again }
+    }
+}
+
+/// Whether a failure means that the server wants fewer requests.
+fn is_pressure(kind: FailureKind) -> bool {
+    matches!(kind, FailureKind::RateLimited | FailureKind::Overloaded)
+}
+
+fn not_again(mut failure: Failure) -> Failure {
+    failure.message += "; not sent again, since text had arrived";
+    failure
+}
+
+/// Reads a message as JSON; an error in it is a failure, whatever the status was.
+pub(super) fn parse<'m, T: serde::Deserialize<'m>>(
+    message: &'m [u8],
+    delivery: &Delivery<'_>,
+) -> Result<T, Failure> {
+    serde_json::from_slice(message).map_err(|error| {
+        if let Ok(value) = serde_json::from_slice(message)
+            && let Some(complaint) = Complaint::find(&value)
+        {
+            return complaint.failure(delivery.server(), None);
+        }
+        let start: String = plain(&String::from_utf8_lossy(message)).chars().take(60).collect();
+        delivery.protocol(&format!("sent what its format does not have ({error}): {start}"))
+    })
+}

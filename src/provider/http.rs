@@ -1,0 +1,244 @@
+//! A thin layer over the HTTP client: addresses, keys, timeouts, size limits, typed failures.
+//!
+//! It follows no redirect: no model server needs one, and a key must never reach another host.
+//! It knows nothing of what is asked or answered.
+
+use std::error::Error as _;
+use std::time::Duration;
+
+use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, LOCATION};
+use reqwest::{Client, RequestBuilder, Response, StatusCode, Url, redirect};
+use serde_json::Value;
+
+use super::address::Address;
+use super::rejection::{Rejection, plain};
+use super::retry::Again;
+use super::secret::Secret;
+use super::{Failure, FailureKind, ProviderSpec};
+
+/// A server that can be spoken to. Cheap to clone.
+#[derive(Debug, Clone)]
+pub(super) struct Http {
+    client: Client,
+    address: Address,
+    secrets: Vec<Secret>,
+    idle_timeout: Duration,
+}
+
+/// How a key is put into a header.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum KeyStyle {
+    /// `Authorization: Bearer …`
+    Bearer,
+    /// `x-api-key: …`
+    ApiKey,
+}
+
+/// A whole answer, of success.
+#[derive(Debug)]
+pub(super) struct Answer {
+    pub headers: HeaderMap,
+    pub body: Vec<u8>,
+}
+
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+const IDLE_TIMEOUT: Duration = Duration::from_secs(600);
+/// For the short questions about a server.
+const ASK_TIMEOUT: Duration = Duration::from_secs(10);
+const ANSWER_LIMIT: usize = 16 << 20;
+const ERROR_LIMIT: usize = 64 << 10;
+
+impl Http {
+    /// A client for the server of a spec. `key_env` names the variable of the key, if there
+    /// is one; `headers` are sent with every request.
+    pub fn new(
+        spec: &ProviderSpec,
+        address: Address,
+        key_env: Option<&str>,
+        style: KeyStyle,
+        mut headers: HeaderMap,
+    ) -> Result<Self, Failure> {
+        let mut secrets = Vec::new();
+        if let Some(name) = key_env {
+            let secret = Secret::from_env(name)?;
+            let (header, prefix) = match style {
+                KeyStyle::Bearer => (reqwest::header::AUTHORIZATION, "Bearer "),
+                KeyStyle::ApiKey => (HeaderName::from_static("x-api-key"), ""),
+            };
+            headers.insert(header, secret.header(prefix)?);
+            secrets.push(secret);
+        }
+        for (header, name) in &spec.server.header_env {
+            let secret = Secret::from_env(name)?;
+            headers.insert(header_name(header)?, secret.header("")?);
+            secrets.push(secret);
+        }
+        let seconds = spec.server.idle_timeout_s.map(Duration::from_secs);
+        let idle_timeout = seconds.unwrap_or(IDLE_TIMEOUT);
+        let client = client(&address, headers, idle_timeout)?;
+        Ok(Self { client, address, secrets, idle_timeout })
+    }
+
+    pub fn address(&self) -> &Address {
+        &self.address
+    }
+
+    /// Says so if a key would travel where anybody on the way can read it.
+    pub fn warn_if_readable(&self, progress: &(dyn Fn(String) + Send + Sync)) {
+        let address = &self.address;
+        if !self.secrets.is_empty() && address.is_plain() && !address.is_loopback() {
+            progress(format!("the key goes to {address} unencrypted: use https if you can"));
+        }
+    }
+
+    /// Gets a JSON document.
+    pub async fn get_json(&self, url: Url) -> Result<Value, Rejection> {
+        let answer = self.get(url.clone()).await?;
+        self.parse(&url, &answer.body)
+    }
+
+    /// Posts a JSON document and takes the whole answer, which may take its time.
+    pub async fn ask(&self, url: Url, body: &Value) -> Result<Value, Rejection> {
+        let request = self.client.post(url.clone()).json(body);
+        let answer = self.whole(request, self.idle_timeout).await?;
+        self.parse(&url, &answer.body)
+    }
+
+    /// Gets anything.
+    pub async fn get(&self, url: Url) -> Result<Answer, Rejection> {
+        self.whole(self.client.get(url).timeout(ASK_TIMEOUT), ASK_TIMEOUT).await
+    }
+
+    fn parse(&self, url: &Url, body: &[u8]) -> Result<Value, Rejection> {
+        serde_json::from_slice(body).map_err(|error| {
+            let what = format!("{} sent no JSON for {}: {error}", self.address, url.path());
+            Rejection::never(Failure::new(FailureKind::Protocol, what))
+        })
+    }
+
+    /// Posts a JSON body and gives the answer once its head is there and says success.
+    pub async fn post(&self, url: Url, body: Vec<u8>, accept: &str) -> Result<Response, Rejection> {
+        let json = HeaderValue::from_static("application/json");
+        let request = self.client.post(url).header(CONTENT_TYPE, json).header("accept", accept);
+        self.send(request.body(body), self.idle_timeout).await
+    }
+
+    async fn send(&self, request: RequestBuilder, wait: Duration) -> Result<Response, Rejection> {
+        let response = request.send().await.map_err(|error| self.broken_after(&error, wait))?;
+        if response.status().is_success() {
+            Ok(response)
+        } else {
+            Err(self.refused(response).await)
+        }
+    }
+
+    async fn whole(&self, request: RequestBuilder, wait: Duration) -> Result<Answer, Rejection> {
+        let mut response = self.send(request, wait).await?;
+        let mut body = Vec::new();
+        let broken = |error: reqwest::Error| self.broken_after(&error, wait);
+        while let Some(chunk) = response.chunk().await.map_err(broken)? {
+            if body.len() + chunk.len() > ANSWER_LIMIT {
+                let what = format!("{} answered more than {ANSWER_LIMIT} bytes", self.address);
+                return Err(Rejection::never(Failure::new(FailureKind::Protocol, what)));
+            }
+            body.extend_from_slice(&chunk);
+        }
+        Ok(Answer { headers: std::mem::take(response.headers_mut()), body })
+    }
+
+    /// The failure of an answer that is not success.
+    async fn refused(&self, mut response: Response) -> Rejection {
+        let status = response.status();
+        if status.is_redirection() {
+            return self.redirected(status, response.headers());
+        }
+        let mut body = Vec::new();
+        while let Ok(Some(chunk)) = response.chunk().await {
+            body.extend_from_slice(&chunk);
+            if body.len() > ERROR_LIMIT {
+                body.truncate(ERROR_LIMIT);
+                break;
+            }
+        }
+        let server = self.address.to_string();
+        let mut rejection = Rejection::of_answer(&server, status, response.headers(), &body);
+        rejection.failure.message = self.scrub(&rejection.failure.message);
+        rejection
+    }
+
+    fn redirected(&self, status: StatusCode, headers: &HeaderMap) -> Rejection {
+        let to = headers.get(LOCATION).and_then(|to| to.to_str().ok()).map(plain);
+        let to = to.map_or_else(|| "another address".to_owned(), |to| self.scrub(&to));
+        let what = format!(
+            "{} redirects to {to} ({}): redirects are not followed, so that no key reaches \
+             another host; give the final address",
+            self.address,
+            status.as_u16()
+        );
+        Rejection::never(Failure::new(FailureKind::Protocol, what))
+    }
+
+    /// The failure of a connection that broke, or was never there.
+    pub fn broken(&self, error: &reqwest::Error) -> Rejection {
+        self.broken_after(error, self.idle_timeout)
+    }
+
+    fn broken_after(&self, error: &reqwest::Error, waited: Duration) -> Rejection {
+        let server = &self.address;
+        let cause = self.scrub(&plain(&root_cause(error)));
+        let (message, again) = if error.is_connect() && error.is_timeout() {
+            let seconds = CONNECT_TIMEOUT.as_secs();
+            (format!("cannot reach {server} within {seconds} s"), Again::Backoff)
+        } else if error.is_connect() {
+            (format!("cannot reach {server}: {cause}; is the server running?"), Again::Backoff)
+        } else if error.is_timeout() {
+            (format!("{server} sent nothing for {} s", waited.as_secs()), Again::Never)
+        } else {
+            (format!("the connection to {server} broke: {cause}"), Again::Backoff)
+        };
+        Rejection { failure: Failure::new(FailureKind::Transport, message), again }
+    }
+
+    /// Takes keys out of a text.
+    pub fn scrub(&self, text: &str) -> String {
+        self.secrets.iter().fold(text.to_owned(), |text, secret| secret.scrub(&text))
+    }
+}
+
+fn client(address: &Address, headers: HeaderMap, idle: Duration) -> Result<Client, Failure> {
+    let mut builder = Client::builder()
+        .user_agent(concat!("batchgen/", env!("CARGO_PKG_VERSION")))
+        .default_headers(headers)
+        .connect_timeout(CONNECT_TIMEOUT)
+        .read_timeout(idle)
+        .redirect(redirect::Policy::none())
+        .tcp_nodelay(true);
+    if address.is_loopback() {
+        // a proxy between this machine and itself would only be measured along
+        builder = builder.no_proxy();
+    }
+    builder.build().map_err(|error| {
+        let message = format!("cannot set up the HTTP client: {}", root_cause(&error));
+        Failure::new(FailureKind::Internal, message)
+    })
+}
+
+fn header_name(name: &str) -> Result<HeaderName, Failure> {
+    name.parse().map_err(|_| {
+        let message = format!("\"{}\" is not the name of a header", plain(name));
+        Failure::new(FailureKind::InvalidRequest, message)
+    })
+}
+
+/// What the last link of the chain of causes says; the first ones only say that a request failed.
+fn root_cause(error: &reqwest::Error) -> String {
+    let mut cause = error.source();
+    let mut text = None;
+    while let Some(error) = cause {
+        text = Some(error.to_string());
+        cause = error.source();
+    }
+    text.unwrap_or_else(|| {
+        if error.is_body() { "the body was cut".into() } else { "no cause given".into() }
+    })
+}

@@ -1,0 +1,185 @@
+//! How many requests a server is given at once when it asks for less: additive increase,
+//! multiplicative decrease, and a pause of all requests where the server names a wait.
+//!
+//! Without pressure nothing is limited here; the caller's own number in flight applies.
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use tokio::sync::Notify;
+
+/// The limits of one server, shared by all requests to it.
+#[derive(Debug, Default)]
+pub(super) struct Limits {
+    state: Mutex<State>,
+    freed: Notify,
+}
+
+/// A request under way; dropping it makes room for another.
+#[derive(Debug)]
+pub(super) struct Permit<'a> {
+    limits: &'a Limits,
+    started: Instant,
+}
+
+/// What is known about the pressure; pure, and the clock is an argument.
+#[derive(Debug, Default)]
+struct State {
+    in_flight: usize,
+    /// Requests allowed at once; absent while the server never complained.
+    allowed: Option<f64>,
+    lowered_at: Option<Instant>,
+    paused_until: Option<Instant>,
+}
+
+/// Whether another request may start.
+#[derive(Debug, PartialEq, Eq)]
+enum Start {
+    Now,
+    At(Instant),
+    WhenFreed,
+}
+
+impl State {
+    fn start(&self, now: Instant) -> Start {
+        match self.paused_until {
+            Some(until) if until > now => Start::At(until),
+            _ if self.allowed.is_some_and(|allowed| self.in_flight as f64 >= allowed.floor()) => {
+                Start::WhenFreed
+            }
+            _ => Start::Now,
+        }
+    }
+
+    /// One more request at once for about every round of successes.
+    fn succeeded(&mut self) {
+        if let Some(allowed) = &mut self.allowed {
+            *allowed += 1.0 / *allowed;
+        }
+    }
+
+    /// Halves what is allowed, once for all requests that were under way together; gives the
+    /// new number if it is lower.
+    fn pressed(&mut self, started: Instant, wait: Option<Duration>, now: Instant) -> Option<usize> {
+        if let Some(until) = wait.and_then(|wait| now.checked_add(wait)) {
+            self.paused_until = self.paused_until.max(Some(until));
+        }
+        if self.lowered_at.is_some_and(|lowered| started <= lowered) {
+            return None;
+        }
+        self.lowered_at = Some(now);
+        let before = self
+            .allowed
+            .map_or(self.in_flight as f64, |allowed| allowed.min(self.in_flight.max(1) as f64));
+        let after = (before / 2.0).floor().max(1.0);
+        self.allowed = Some(after);
+        (after < before).then_some(after as usize)
+    }
+}
+
+impl Limits {
+    /// Waits until a request may start.
+    pub async fn acquire(&self) -> Permit<'_> {
+        loop {
+            let now = Instant::now();
+            let start = {
+                let mut state = self.state();
+                let start = state.start(now);
+                if start == Start::Now {
+                    state.in_flight += 1;
+                }
+                start
+            };
+            match start {
+                Start::Now => return Permit { limits: self, started: now },
+                Start::At(until) => tokio::time::sleep_until(until.into()).await,
+                Start::WhenFreed => self.freed.notified().await,
+            }
+        }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        // the state is whole after every statement: a panic elsewhere cannot spoil it
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Permit<'_> {
+    /// The server served the request.
+    pub fn succeeded(self) {
+        self.limits.state().succeeded();
+        self.limits.freed.notify_one();
+    }
+
+    /// The server asked for less; gives the number of requests now allowed at once if that was
+    /// lowered.
+    pub fn pressed(self, wait: Option<Duration>) -> Option<usize> {
+        self.limits.state().pressed(self.started, wait, Instant::now())
+    }
+}
+
+impl Drop for Permit<'_> {
+    fn drop(&mut self) {
+        let mut state = self.limits.state();
+        state.in_flight = state.in_flight.saturating_sub(1);
+        drop(state);
+        self.limits.freed.notify_one();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pressure_halves_once_a_round_and_success_adds_one_a_round() {
+        let zero = Instant::now();
+        let at = |seconds| zero + Duration::from_secs(seconds);
+        let mut state = State { in_flight: 16, ..State::default() };
+        assert_eq!(state.start(at(1)), Start::Now);
+        assert_eq!(state.pressed(at(1), None, at(2)), Some(8));
+        assert_eq!(state.pressed(at(1), None, at(3)), None, "of the same round");
+        assert_eq!(state.start(at(3)), Start::WhenFreed);
+        state.in_flight = 8;
+        assert_eq!(state.pressed(at(4), None, at(5)), Some(4));
+        state.in_flight = 4;
+        for _ in 0..5 {
+            state.succeeded();
+        }
+        assert_eq!(state.allowed.map(f64::floor), Some(5.0));
+        assert_eq!(state.start(at(6)), Start::Now);
+    }
+
+    #[test]
+    fn at_least_one_request_is_always_allowed() {
+        let zero = Instant::now();
+        let mut state = State { in_flight: 1, ..State::default() };
+        assert_eq!(state.pressed(zero, None, zero), None);
+        state.in_flight = 0;
+        assert_eq!(state.start(zero), Start::Now);
+    }
+
+    #[test]
+    fn a_wait_that_the_server_names_holds_all_requests() {
+        let zero = Instant::now();
+        let until = zero + Duration::from_secs(7);
+        let mut state = State { in_flight: 2, ..State::default() };
+        state.pressed(zero, Some(Duration::from_secs(7)), zero);
+        state.in_flight = 0;
+        assert_eq!(state.start(zero), Start::At(until));
+        assert_eq!(state.start(until), Start::Now);
+    }
+
+    #[tokio::test]
+    async fn a_waiting_request_starts_when_another_ends() {
+        let limits = Limits::default();
+        limits.state().allowed = Some(1.0);
+        let first = limits.acquire().await;
+        let waiting = limits.acquire();
+        tokio::pin!(waiting);
+        assert!(futures_util::poll!(&mut waiting).is_pending());
+        first.succeeded();
+        waiting.await.succeeded();
+        assert_eq!(limits.state().in_flight, 0);
+    }
+}

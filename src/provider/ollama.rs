@@ -1,0 +1,187 @@
+//! Ollama over its native API: its own counts and times, and the memory of the loaded model.
+//!
+//! The model is loaded when the provider is opened, so that no row pays for it. Options that
+//! would make the server load the model again (`num_ctx` and the like) are never sent.
+
+mod line;
+
+use std::sync::Arc;
+
+use serde_json::{Map, Value, json};
+
+use super::address::Address;
+use super::exchange::{Ask, Exchange};
+use super::fingerprint::{Fingerprint, Kind};
+use super::framing::Framing;
+use super::http::Http;
+use super::openai::{check_options, connect, messages, number, seed, served};
+use super::rejection::plain;
+use super::retry::RetryPolicy;
+use super::server::{Dialect, Server, is_raw_text};
+use super::{Failure, FailureKind, Provider, ProviderSpec, Request, ServerMemory};
+use line::LineDecoder;
+
+/// How this API is spoken to one server.
+#[derive(Debug)]
+struct Ollama {
+    address: Address,
+    model: String,
+    memory: Option<ServerMemory>,
+}
+
+const DEFAULT: &str = "http://127.0.0.1:11434";
+
+/// Refuses what can be seen to be wrong without asking the server.
+///
+/// # Errors
+/// What is wrong, and what to write instead.
+pub(super) fn check(spec: &ProviderSpec, offline: bool) -> Result<(), Failure> {
+    check_options(spec, offline)?;
+    connect(spec, DEFAULT, None).map(drop)
+}
+
+/// Reaches the server and loads the model.
+///
+/// # Errors
+/// What failed, on what, and what to try.
+pub(super) async fn open(
+    spec: &ProviderSpec,
+    progress: &(dyn Fn(String) + Send + Sync),
+) -> Result<Arc<dyn Provider>, Failure> {
+    let http = connect(spec, DEFAULT, None)?;
+    http.warn_if_readable(progress);
+    progress(format!("asking {}", http.address()));
+    let mut found = identify(&http).await?;
+    let model = found.choose_model(spec)?;
+    progress(format!("loading {} on {}", plain(&model), http.address()));
+    let load = load(&http, &model).await?;
+    let memory = read_loaded(&http, &model, &mut found).await?;
+    if let Some(seconds) = load {
+        found.details.push(("load time".into(), format!("{seconds:.1} s")));
+    }
+    let info = served("ollama", &model, &http, &found);
+    let dialect = Ollama { address: http.address().clone(), model, memory };
+    let exchange = Exchange::new(http, RetryPolicy::new(spec.server.retries));
+    Ok(Arc::new(Server::new(info, exchange, dialect)))
+}
+
+/// Version and models.
+async fn identify(http: &Http) -> Result<Fingerprint, Failure> {
+    let get = async |path: &str| {
+        http.get_json(http.address().at(path)).await.map_err(|refused| refused.failure)
+    };
+    let version = get("api/version").await?;
+    let tags = get("api/tags").await?;
+    let models = tags.get("models").and_then(Value::as_array).into_iter().flatten();
+    let names = models.filter_map(|model| model.get("name").and_then(Value::as_str));
+    let mut details = vec![("server".to_owned(), Kind::Ollama.to_string())];
+    if let Some(version) = version.get("version").and_then(Value::as_str) {
+        details.push(("version".into(), plain(version)));
+    }
+    let models = names.map(str::to_owned).collect();
+    Ok(Fingerprint { kind: Kind::Ollama, models, context_length: None, details })
+}
+
+/// Loads the model; gives the seconds that took, if the server says.
+async fn load(http: &Http, model: &str) -> Result<Option<f64>, Failure> {
+    // a request without a prompt only loads
+    let body = json!({"model": model, "stream": false});
+    let answer = http.ask(http.address().at("api/generate"), &body).await;
+    let answer = answer.map_err(|refused| refused.failure)?;
+    Ok(answer.get("load_duration").and_then(Value::as_f64).map(|nanoseconds| nanoseconds / 1e9))
+}
+
+/// What the server tells about the model it has loaded.
+async fn read_loaded(
+    http: &Http,
+    model: &str,
+    found: &mut Fingerprint,
+) -> Result<Option<ServerMemory>, Failure> {
+    let url = http.address().at("api/ps");
+    let list = http.get_json(url).await.map_err(|refused| refused.failure)?;
+    let loaded = list.get("models").and_then(Value::as_array).into_iter().flatten();
+    let tagged = format!("{model}:latest");
+    let is_it = |entry: &&Value| {
+        let names = [entry.get("name"), entry.get("model")];
+        names.iter().any(|name| name.is_some_and(|name| name == model || *name == tagged))
+    };
+    let Some(entry) = loaded.into_iter().find(is_it) else { return Ok(None) };
+    let context = entry.get("context_length").and_then(Value::as_u64);
+    found.context_length = context.and_then(|tokens| usize::try_from(tokens).ok());
+    for (name, at) in [
+        ("architecture", "/details/family"),
+        ("parameters", "/details/parameter_size"),
+        ("quantisation", "/details/quantization_level"),
+        ("digest", "/digest"),
+    ] {
+        if let Some(text) =
+            entry.pointer(at).and_then(Value::as_str).filter(|text| !text.is_empty())
+        {
+            found.details.push((name.into(), plain(text)));
+        }
+    }
+    let bytes = |name: &str| entry.get(name).and_then(Value::as_u64);
+    Ok(bytes("size").map(|total| ServerMemory {
+        total,
+        gpu: bytes("size_vram"),
+        source: "ollama /api/ps".into(),
+    }))
+}
+
+impl Dialect for Ollama {
+    type Decoder = LineDecoder;
+
+    fn ask(&self, request: &Request) -> Result<Ask, Failure> {
+        let mut body = Map::new();
+        body.insert("model".into(), self.model.clone().into());
+        body.insert("stream".into(), true.into());
+        // else the server cuts a long prompt without a word
+        body.insert("truncate".into(), false.into());
+        body.insert("options".into(), options(request)?);
+        let path = if is_raw_text(request) {
+            body.insert("prompt".into(), request.prompt.content.display().into());
+            body.insert("raw".into(), true.into());
+            "api/generate"
+        } else {
+            body.insert("messages".into(), messages(&request.prompt.content));
+            "api/chat"
+        };
+        let body = serde_json::to_vec(&body)
+            .map_err(|error| Failure::new(FailureKind::Internal, error.to_string()))?;
+        let url = self.address.at(path);
+        Ok(Ask { url, body, framing: Framing::Ndjson, rows: vec![request.row] })
+    }
+
+    fn decoder(&self, _raw: bool) -> LineDecoder {
+        LineDecoder
+    }
+
+    fn memory(&self) -> Option<ServerMemory> {
+        self.memory.clone()
+    }
+}
+
+/// The server has its own defaults for filters and for punishing repetition: absent means none
+/// of that here, so it is said.
+fn options(request: &Request) -> Result<Value, Failure> {
+    let sampling = &*request.sampling;
+    if sampling.ignore_eos {
+        let message = "Ollama takes no ignore_eos: leave it out";
+        return Err(Failure::new(FailureKind::Unsupported, message));
+    }
+    let mut options = json!({
+        "num_predict": sampling.max_tokens,
+        "temperature": number(sampling.temperature),
+        "top_k": sampling.top_k.unwrap_or(0),
+        "top_p": number(sampling.top_p.unwrap_or(1.0)),
+        "min_p": number(sampling.min_p.unwrap_or(0.0)),
+        "repeat_penalty": 1.0,
+    });
+    if !sampling.is_greedy() {
+        options["seed"] = seed(sampling, request.row).into();
+    }
+    if !sampling.stop.is_empty() {
+        options["stop"] = sampling.stop.clone().into();
+    }
+    Ok(options)
+}

@@ -1,0 +1,169 @@
+//! OpenAI and every server that speaks its chat completions: llama.cpp, vLLM, SGLang, TGI,
+//! LM Studio, Ollama, mlx_lm and proxies.
+//!
+//! Prompts go to `/v1/chat/completions`; raw prompts to `/v1/completions`, many in one request
+//! where the server is known to take that. Which parameters are sent is decided by the
+//! server's fingerprint.
+
+mod body;
+mod chunk;
+
+use std::sync::Arc;
+
+use reqwest::header::HeaderMap;
+
+use super::address::Address;
+use super::exchange::{Ask, Exchange};
+use super::fingerprint::{Fingerprint, Kind};
+use super::framing::Framing;
+use super::http::{Http, KeyStyle};
+use super::retry::RetryPolicy;
+use super::server::{Dialect, Server, is_raw_text};
+use super::{
+    Batching, Failure, FailureKind, Provider, ProviderInfo, ProviderSpec, Request, Support,
+    TokenCounts,
+};
+pub(super) use body::{Body, messages, number, seed};
+use chunk::ChunkDecoder;
+
+/// How this API is spoken to one server.
+#[derive(Debug)]
+pub(super) struct OpenAi {
+    address: Address,
+    body: Body,
+    prompt_array: bool,
+}
+
+const VENDOR: &str = "https://api.openai.com/v1";
+const VENDOR_KEY: &str = "OPENAI_API_KEY";
+
+/// Refuses what can be seen to be wrong without asking the server.
+///
+/// # Errors
+/// What is wrong, and what to write instead.
+pub(super) fn check(spec: &ProviderSpec, offline: bool) -> Result<(), Failure> {
+    check_options(spec, offline)?;
+    connect(spec, VENDOR, Some(VENDOR_KEY)).map(drop)
+}
+
+/// Reaches the server and finds out what it is.
+///
+/// # Errors
+/// What failed, on what, and what to try.
+pub(super) async fn open(
+    spec: &ProviderSpec,
+    progress: &(dyn Fn(String) + Send + Sync),
+) -> Result<Arc<dyn Provider>, Failure> {
+    let http = connect(spec, VENDOR, Some(VENDOR_KEY))?;
+    http.warn_if_readable(progress);
+    progress(format!("asking {}", http.address()));
+    let mut found = Fingerprint::take(&http).await?;
+    let model = found.choose_model(spec)?;
+    let body = Body::new(model, found.kind, &spec.server);
+    found.details.extend(body.details());
+    Ok(Arc::new(build("openai", spec, http, found, body)))
+}
+
+/// The client of a spec whose key goes into a bearer header.
+pub(super) fn connect(
+    spec: &ProviderSpec,
+    default: &str,
+    default_key: Option<&str>,
+) -> Result<Http, Failure> {
+    let address = Address::parse(spec.base_url.as_deref().unwrap_or(default))?;
+    // a vendor's key is for the vendor: it goes to another address only if the user says so
+    let vendor_key = default_key.filter(|_| spec.base_url.is_none());
+    let key = spec.api_key_env.as_deref().or(vendor_key);
+    Http::new(spec, address, key, KeyStyle::Bearer, HeaderMap::new())
+}
+
+/// What no server takes.
+pub(super) fn check_options(spec: &ProviderSpec, offline: bool) -> Result<(), Failure> {
+    let name = &spec.provider;
+    let local = [("runner", spec.runner.is_some()), ("threads", spec.threads.is_some())];
+    if let Some((option, _)) = local.iter().find(|(_, given)| *given) {
+        let message = format!("{option} is for the local provider: leave it out for {name}");
+        return Err(Failure::new(FailureKind::InvalidRequest, message));
+    }
+    match (offline, no_offline()) {
+        (true, Support::No { reason, instead }) => {
+            let message = format!("{name} cannot run offline: {reason}; {instead}");
+            Err(Failure::new(FailureKind::Unsupported, message))
+        }
+        (true, Support::Yes) | (false, _) => Ok(()),
+    }
+}
+
+fn no_offline() -> Support {
+    Support::No {
+        reason: "this version has no batch jobs for it".into(),
+        instead: "use batched".into(),
+    }
+}
+
+/// A provider over what was found.
+pub(super) fn build(
+    name: &str,
+    spec: &ProviderSpec,
+    http: Http,
+    found: Fingerprint,
+    body: Body,
+) -> Server<OpenAi> {
+    let info = served(name, body.model(), &http, &found);
+    let takes_arrays =
+        matches!(found.kind, Kind::OpenAi | Kind::LlamaCpp | Kind::Vllm | Kind::SgLang);
+    let dialect = OpenAi {
+        address: http.address().clone(),
+        body,
+        prompt_array: spec.server.prompt_array.unwrap_or(takes_arrays),
+    };
+    Server::new(info, Exchange::new(http, RetryPolicy::new(spec.server.retries)), dialect)
+}
+
+/// The facts of a provider behind a server.
+pub(super) fn served(name: &str, model: &str, http: &Http, found: &Fingerprint) -> ProviderInfo {
+    ProviderInfo {
+        provider: name.to_owned(),
+        model: model.to_owned(),
+        model_sha256: None,
+        device: http.address().to_string(),
+        details: found.details.clone(),
+        batching: Batching::Window,
+        offline: no_offline(),
+        context_length: found.context_length,
+        token_counts: TokenCounts::Exact,
+        batch_invariant: false,
+    }
+}
+
+impl Dialect for OpenAi {
+    type Decoder = ChunkDecoder;
+
+    fn ask(&self, request: &Request) -> Result<Ask, Failure> {
+        let (path, body) = if is_raw_text(request) {
+            ("completions", self.body.completions(std::slice::from_ref(request))?)
+        } else {
+            ("chat/completions", self.body.chat(request)?)
+        };
+        Ok(self.to(path, body, vec![request.row]))
+    }
+
+    fn decoder(&self, _raw: bool) -> ChunkDecoder {
+        ChunkDecoder
+    }
+
+    fn has_prompt_arrays(&self) -> bool {
+        self.prompt_array
+    }
+
+    fn ask_many(&self, requests: &[Request]) -> Result<Ask, Failure> {
+        let rows = requests.iter().map(|request| request.row).collect();
+        Ok(self.to("completions", self.body.completions(requests)?, rows))
+    }
+}
+
+impl OpenAi {
+    fn to(&self, path: &str, body: Vec<u8>, rows: Vec<usize>) -> Ask {
+        Ask { url: self.address.api(path), body, framing: Framing::Sse, rows }
+    }
+}

@@ -1,0 +1,201 @@
+//! A provider behind a server: the same for every API; a [`Dialect`] says how one is spoken.
+
+use std::collections::VecDeque;
+
+use async_trait::async_trait;
+use tokio_util::sync::CancellationToken;
+
+use super::exchange::{Ask, Broken, Decoder, Exchange};
+use super::{
+    BatchSize, Batching, Event, Failure, FailureKind, Provider, ProviderInfo, Request, ServerEvent,
+    ServerMemory, Sink, window,
+};
+use crate::prompts::Content;
+
+/// How one API is spoken.
+pub(super) trait Dialect: Send + Sync {
+    /// Reads its streams.
+    type Decoder: Decoder;
+
+    /// The request for one row.
+    ///
+    /// # Errors
+    /// Where the API cannot express what is asked.
+    fn ask(&self, request: &Request) -> Result<Ask, Failure>;
+
+    /// A decoder for the answer to a request, raw or not.
+    fn decoder(&self, raw: bool) -> Self::Decoder;
+
+    /// Whether one request may carry many raw prompts.
+    fn has_prompt_arrays(&self) -> bool {
+        false
+    }
+
+    /// The request for many raw prompts.
+    ///
+    /// # Errors
+    /// Where the API cannot express what is asked.
+    fn ask_many(&self, requests: &[Request]) -> Result<Ask, Failure> {
+        let _ = requests;
+        Err(Failure::new(FailureKind::Unsupported, "this API takes one prompt a request"))
+    }
+
+    /// Memory the server holds for the model, as far as it is known.
+    fn memory(&self) -> Option<ServerMemory> {
+        None
+    }
+}
+
+/// A provider behind a server.
+#[derive(Debug)]
+pub(super) struct Server<D> {
+    info: ProviderInfo,
+    exchange: Exchange,
+    dialect: D,
+}
+
+impl<D: Dialect> Server<D> {
+    pub fn new(info: ProviderInfo, exchange: Exchange, dialect: D) -> Self {
+        Self { info, exchange, dialect }
+    }
+
+    /// Runs one row; a failure of its own stays with it.
+    async fn one(
+        &self,
+        request: Request,
+        sink: &Sink,
+        cancel: &CancellationToken,
+    ) -> Result<(), Failure> {
+        let raw = is_raw_text(&request);
+        let ended = match self.dialect.ask(&request) {
+            Ok(ask) => self.exchange.run(&ask, || self.dialect.decoder(raw), sink, cancel).await,
+            Err(failure) => Err(Broken { failure, open: vec![request.row] }),
+        };
+        ended.or_else(|broken| end_rows(broken, sink))
+    }
+
+    /// Runs the requests as arrays of up to `batch_size` prompts, one array after another.
+    async fn arrays(
+        &self,
+        requests: Vec<Request>,
+        batch_size: &BatchSize,
+        sink: &Sink,
+        cancel: &CancellationToken,
+    ) -> Result<(), Failure> {
+        let mut waiting = VecDeque::from(requests);
+        while !waiting.is_empty() {
+            let size = batch_size.get().min(waiting.len());
+            let array: Vec<_> = waiting.drain(..size).collect();
+            let ask = self.dialect.ask_many(&array)?;
+            let decoder = || self.dialect.decoder(true);
+            let Err(broken) = self.exchange.run(&ask, decoder, sink, cancel).await else {
+                continue;
+            };
+            let refused = broken.failure.kind == FailureKind::InvalidRequest && size > 1;
+            if !refused {
+                end_rows(broken, sink)?;
+                continue;
+            }
+            // one bad prompt spoils the request of all: its neighbours must not pay for it
+            let text = format!("{}; its {size} prompts are sent one by one", broken.failure);
+            sink.send(Event::Notice(text));
+            let open = array.into_iter().filter(|request| broken.open.contains(&request.row));
+            self.window(open.collect(), batch_size, sink, cancel).await?;
+        }
+        Ok(())
+    }
+
+    async fn window(
+        &self,
+        requests: Vec<Request>,
+        batch_size: &BatchSize,
+        sink: &Sink,
+        cancel: &CancellationToken,
+    ) -> Result<(), Failure> {
+        window::run(requests, batch_size, cancel, |request| self.one(request, sink, cancel)).await
+    }
+
+    fn tell_memory(&self, sink: &Sink) {
+        if let Some(memory) = self.dialect.memory() {
+            sink.send(Event::Server(ServerEvent::Memory(memory)));
+        }
+    }
+}
+
+#[async_trait]
+impl<D: Dialect> Provider for Server<D> {
+    fn info(&self) -> &ProviderInfo {
+        &self.info
+    }
+
+    fn batching(&self, raw: bool) -> Batching {
+        if raw && self.dialect.has_prompt_arrays() {
+            Batching::PromptArray
+        } else {
+            Batching::Window
+        }
+    }
+
+    async fn generate(
+        &self,
+        request: Request,
+        sink: Sink,
+        cancel: CancellationToken,
+    ) -> Result<(), Failure> {
+        self.tell_memory(&sink);
+        sink.send(Event::Submitted { row: request.row });
+        self.one(request, &sink, &cancel).await
+    }
+
+    async fn batch_generate(
+        &self,
+        requests: Vec<Request>,
+        batch_size: BatchSize,
+        sink: Sink,
+        cancel: CancellationToken,
+    ) -> Result<(), Failure> {
+        self.tell_memory(&sink);
+        for request in &requests {
+            sink.send(Event::Submitted { row: request.row });
+        }
+        if !self.dialect.has_prompt_arrays() || !requests.iter().any(|request| request.raw) {
+            return self.window(requests, &batch_size, &sink, &cancel).await;
+        }
+        let (raw, others): (Vec<_>, Vec<_>) = requests.into_iter().partition(is_raw_text);
+        if !others.is_empty() {
+            let text = format!("{} conversations are sent one a request", others.len());
+            sink.send(Event::Notice(text));
+        }
+        self.arrays(raw, &batch_size, &sink, &cancel).await?;
+        self.window(others, &batch_size, &sink, &cancel).await
+    }
+}
+
+/// Whether a row is sent without the chat template.
+pub(super) fn is_raw_text(request: &Request) -> bool {
+    request.raw && matches!(request.prompt.content, Content::Text(_))
+}
+
+/// Ends the open rows of a failed request, or the call if all rows would fail so.
+fn end_rows(broken: Broken, sink: &Sink) -> Result<(), Failure> {
+    let Broken { failure, open } = broken;
+    match failure.kind {
+        FailureKind::Cancelled
+        | FailureKind::Auth
+        | FailureKind::Model
+        | FailureKind::Unsupported => Err(failure),
+        FailureKind::RateLimited
+        | FailureKind::Overloaded
+        | FailureKind::Transport
+        | FailureKind::Protocol
+        | FailureKind::Server
+        | FailureKind::InvalidRequest
+        | FailureKind::OutOfMemory
+        | FailureKind::Internal => {
+            for row in open {
+                sink.send(Event::Failed { row, failure: failure.clone() });
+            }
+            Ok(())
+        }
+    }
+}
