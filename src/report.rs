@@ -1,6 +1,6 @@
 //! The report of a run (schema `batchgen-report/1`), its exporters, and comparing two of them.
 //!
-//! JSON is the source; CSV and Markdown are views of it. Exporters are pure functions from a
+//! JSON is the source; CSV, Markdown and HTML are views of it. Exporters are pure functions from a
 //! [`Report`] to bytes; [`Export`] puts those bytes on the disk. Unknown is absent, never 0.
 //! No secret enters a report: addresses lose user names, passwords and queries on the way in.
 //!
@@ -13,11 +13,15 @@ mod csv;
 mod export;
 mod figures;
 mod format;
+mod html;
 mod lane;
 mod markdown;
+mod method;
+mod over_time;
 mod read;
 mod redact;
 mod run;
+mod sweep;
 
 use serde::{Deserialize, Serialize};
 
@@ -26,6 +30,7 @@ pub use export::{Export, write_atomically};
 pub use figures::{Figures, PeakBytes};
 pub use format::Format;
 pub use lane::{BatchSizeChange, Detail, Lane, LaneFailure, LaneStatus, Repeat, Row};
+pub use over_time::OverTime;
 pub use read::{MOST_REPORT_BYTES, read};
 pub use run::{Run, RunFacts};
 

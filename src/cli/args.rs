@@ -184,7 +184,7 @@ pub enum PresetsCommand {
 /// What is told about a run.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Args)]
 pub struct OutputFlags {
-    /// Write a report; its extension says the format (.json .csv .md); may be repeated
+    /// Write a report; its extension says the format (.json .csv .md .html); may be repeated
     #[arg(long, value_name = "FILE", help_heading = "Output")]
     pub report: Vec<PathBuf>,
     /// Print nothing but errors

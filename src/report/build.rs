@@ -1,8 +1,8 @@
 //! Makes a report from the record of a run.
 
 use super::{
-    BatchSizeChange, Detail, Figures, Lane, LaneFailure, LaneStatus, Repeat, Report, Row, Run,
-    RunFacts, SCHEMA,
+    BatchSizeChange, Detail, Figures, Lane, LaneFailure, LaneStatus, OverTime, Repeat, Report, Row,
+    Run, RunFacts, SCHEMA,
 };
 use crate::bench::recorder::{LaneRecord, LaneState, Pass, Recorder, RowRecord, RowState};
 use crate::bench::verify::{
@@ -73,6 +73,7 @@ impl Builder<'_> {
             canary,
             agreement: self.agreement(of),
             repeats: repeats(of, reported),
+            over_time: reported.and_then(OverTime::of),
             rows: reported.map(|pass| self.rows(pass)).unwrap_or_default(),
         }
     }

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use super::{Report, csv, markdown};
+use super::{Report, csv, html, markdown};
 
 /// A format of a report; the extension of the file chooses it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -13,6 +13,8 @@ pub enum Format {
     Csv,
     /// A summary that fits a pull-request comment.
     Markdown,
+    /// One page for a browser, with charts and outputs side by side.
+    Html,
 }
 
 impl Format {
@@ -26,6 +28,7 @@ impl Format {
             Some("json") => Ok(Format::Json),
             Some("csv") => Ok(Format::Csv),
             Some("md" | "markdown") => Ok(Format::Markdown),
+            Some("html" | "htm") => Ok(Format::Html),
             Some(other) => anyhow::bail!("no report can be written as .{other}; {KNOWN}"),
             None => anyhow::bail!("the file name has no extension; {KNOWN}"),
         }
@@ -40,11 +43,12 @@ impl Format {
             Format::Json => json(report),
             Format::Csv => csv::render(report),
             Format::Markdown => Ok(markdown::render(report).into_bytes()),
+            Format::Html => Ok(html::render(report).into_bytes()),
         }
     }
 }
 
-const KNOWN: &str = "the extension is the format, one of .json .csv .md";
+const KNOWN: &str = "the extension is the format, one of .json .csv .md .html";
 
 fn json(report: &Report) -> anyhow::Result<Vec<u8>> {
     let mut bytes = serde_json::to_vec_pretty(report)?;

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::Figures;
+use super::{Figures, OverTime};
 use crate::bench::verify::{Agreement, Canary, Integrity};
 use crate::provider::FailureKind;
 
@@ -66,6 +66,9 @@ pub struct Lane {
     /// Every pass, where there is more than one.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub repeats: Vec<Repeat>,
+    /// How the reported pass went; absent where it was read back from a journal.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub over_time: Option<OverTime>,
     /// In the order of the list; empty before the lane's first pass.
     pub rows: Vec<Row>,
 }

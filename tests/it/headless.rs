@@ -68,7 +68,7 @@ fn bad_usage_ends_2_says_why_and_leaves_no_run_behind() {
         ("--preset abacus", "abacus"),
         ("--prompts nothing.txt", "nothing.txt"),
         ("--report nowhere/r.json", "nowhere"),
-        ("--report r.html", ".json"),
+        ("--report r.pdf", ".json"),
     ] {
         // a later flag of the same name is refused by the parser, so leave ours out
         let own = line.split_whitespace().next().unwrap();

@@ -4,6 +4,7 @@
 mod compare;
 mod export;
 mod formats;
+mod html;
 mod numbers;
 mod run;
 mod schema;

@@ -133,7 +133,8 @@ pub fn report_format(path: &Path) -> Result<&'static str, String> {
         Some("json") => Ok("JSON, every figure and every output"),
         Some("csv") => Ok("CSV, one line a row"),
         Some("md") => Ok("Markdown, for people"),
-        Some(_) | None => Err("the name must end in .json, .csv or .md".to_owned()),
+        Some("html") => Ok("HTML, with charts and outputs side by side"),
+        Some(_) | None => Err("the name must end in .json, .csv, .md or .html".to_owned()),
     }
 }
 

@@ -202,7 +202,7 @@ fn a_report_is_written_where_the_path_says_and_only_with_a_known_extension() {
     update::terminal_event(&mut bench.app, TerminalEvent::Key(ctrl_u), now);
     update::terminal_event(&mut bench.app, TerminalEvent::Paste("out.pdf\n".into()), now);
     assert!(bench.key(KeyCode::Enter).is_empty());
-    assert!(bench.screen().contains("the name must end in .json, .csv or .md"));
+    assert!(bench.screen().contains("the name must end in .json, .csv, .md or .html"));
     for _ in 0..3 {
         bench.key(KeyCode::Backspace);
     }

@@ -1,0 +1,110 @@
+//! The figures of the lanes: the best of them in large type, then a table with a line a lane.
+
+use super::markup::Html;
+use crate::report::{Figures, Lane, Report};
+use crate::text::shortened;
+use crate::units::{self, UNKNOWN};
+
+/// Most lanes in the table.
+const MOST_LANES: usize = 100;
+
+/// What is worth large type: the fastest lane, its gain, and whether the answers are the same.
+pub(super) fn tiles(report: &Report, html: &mut Html) {
+    let rate = |lane: &&Lane| lane.figures.output_tokens_per_s;
+    let rated = report.lanes.iter().filter(|lane| rate(lane).is_some());
+    let fastest =
+        rated.max_by(|a, b| rate(a).unwrap_or_default().total_cmp(&rate(b).unwrap_or_default()));
+    let Some(fastest) = fastest else { return };
+    let label = shortened(&fastest.label, 40);
+    html.raw("<div class=\"tiles\">");
+    let throughput = units::known(fastest.figures.output_tokens_per_s, units::throughput);
+    let throughput = units::estimated(fastest.figures.estimated(), throughput);
+    tile(html, &throughput, &format!("output of {label}, the fastest lane"));
+    if let Some(speedup) = fastest.speedup.filter(|_| report.lanes.len() > 1) {
+        let base = report.lanes.iter().find(|lane| lane.mode == "sequential");
+        let base = base.map_or("sequential", |lane| lane.label.as_str());
+        let base = shortened(base, 40);
+        tile(html, &units::ratio(speedup), &format!("the throughput of {base}"));
+    }
+    if let Some(ttft) = fastest.figures.ttft_s {
+        tile(html, &units::duration(ttft.p50), &format!("median TTFT of {label}"));
+    }
+    let (same, compared) = agreement(report);
+    if compared > 0 {
+        tile(html, &format!("{same} of {compared}"), "outputs equal to the reference lane's");
+    }
+    html.raw("</div>\n");
+}
+
+fn tile(html: &mut Html, figure: &str, about: &str) {
+    html.raw("<div class=\"tile\">");
+    html.element("b", &[], figure);
+    html.element("span", &[], about);
+    html.raw("</div>");
+}
+
+/// Outputs that are the same as the reference's, and how many were compared.
+fn agreement(report: &Report) -> (usize, usize) {
+    let found = report.lanes.iter().filter_map(|lane| lane.agreement.as_ref());
+    found.fold((0, 0), |(same, all), of| (same + of.same, all + of.compared()))
+}
+
+/// A column: its heading, and the cell of a lane.
+type Column = (&'static str, fn(&Lane) -> String);
+
+const COLUMNS: [Column; 15] = [
+    ("rows", |lane| format!("{}/{}", lane.figures.rows_ok, lane.figures.rows_total)),
+    ("output", |lane| estimate(lane, lane.figures.output_tokens_per_s.map(units::throughput))),
+    ("speedup", |lane| units::known(lane.speedup, units::ratio)),
+    ("rows/s", |lane| units::known(lane.figures.rows_per_s, units::significant)),
+    ("time", |lane| units::known(lane.figures.wall_s, units::duration)),
+    ("TTFT p50", |lane| units::known(lane.figures.ttft_s.map(|of| of.p50), units::duration)),
+    ("p95", |lane| units::known(lane.figures.ttft_s.map(|of| of.p95), units::duration)),
+    ("ITL p50", |lane| estimate(lane, lane.figures.itl_s.map(|of| units::duration(of.p50)))),
+    ("p95", |lane| estimate(lane, lane.figures.itl_s.map(|of| units::duration(of.p95)))),
+    ("e2e p50", |lane| units::known(lane.figures.e2e_s.map(|of| of.p50), units::duration)),
+    ("p95", |lane| units::known(lane.figures.e2e_s.map(|of| of.p95), units::duration)),
+    ("tokens", |lane| estimate(lane, Some(lane.figures.output_tokens.to_string()))),
+    ("occupancy", |lane| units::known(lane.figures.occupancy, units::percent)),
+    ("peak memory", |lane| memory(&lane.figures)),
+    ("same", same),
+];
+
+pub(super) fn table(report: &Report, html: &mut Html) {
+    html.raw("\n<h2>All figures</h2>\n");
+    html.raw("<div class=\"scroll\" tabindex=\"0\"><table><thead><tr><th>lane</th>");
+    for (heading, _) in COLUMNS {
+        html.element("th", &[], heading);
+    }
+    html.raw("</tr></thead>\n<tbody>");
+    for lane in report.lanes.iter().take(MOST_LANES) {
+        html.raw("<tr>");
+        html.element("th", &[("scope", &"row")], &shortened(&lane.label, 60));
+        for (_, cell) in COLUMNS {
+            html.element("td", &[], &cell(lane));
+        }
+        html.raw("</tr>\n");
+    }
+    html.raw("</tbody></table></div>\n");
+    if let Some(more @ 1..) = report.lanes.len().checked_sub(MOST_LANES) {
+        html.classed("p", "note", &format!("and {more} more lanes, in the JSON report"));
+    }
+    if report.lanes.iter().any(|lane| lane.figures.estimated()) {
+        html.classed("p", "note", "≈ made of estimated token counts: the provider counts none");
+    }
+}
+
+/// Figures that are made of estimated token counts say so.
+fn estimate(lane: &Lane, figure: Option<String>) -> String {
+    units::estimated(lane.figures.estimated(), figure.unwrap_or_else(|| UNKNOWN.to_owned()))
+}
+
+fn memory(figures: &Figures) -> String {
+    let peak = figures.peak_memory_bytes;
+    units::known(peak.and_then(|peak| peak.gpu.or(peak.process).or(peak.engine)), units::bytes)
+}
+
+fn same(lane: &Lane) -> String {
+    let found = lane.agreement.as_ref();
+    units::known(found, |found| format!("{}/{}", found.same, found.compared()))
+}

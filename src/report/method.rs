@@ -1,0 +1,71 @@
+//! How the figures of a report were made, in sentences that hold for this run.
+
+use serde_json::Value;
+
+use super::Report;
+
+/// A term and what it means here.
+pub(super) type Term = (&'static str, String);
+
+/// The method, in the order it is read.
+pub(super) fn terms(report: &Report) -> Vec<Term> {
+    let plan = &report.run.plan;
+    let number = |key: &str| plan.get(key).and_then(Value::as_u64);
+    let mut terms: Vec<Term> = vec![
+        (
+            "throughput",
+            "output tokens over the time from the first submission to the last end of a row".into(),
+        ),
+        (
+            "TTFT",
+            "from a row's submission to its first non-empty text. All rows of a batched call are \
+             submitted when the call is made, so waiting for a place in the batch is part of it"
+                .into(),
+        ),
+        ("ITL", "(last token − first text) / (tokens − 1), one figure a row".into()),
+        ("e2e", "from a row's submission to its end".into()),
+        (
+            "speedup",
+            "output throughput over that of the first sequential lane with the same provider and \
+             model"
+                .into(),
+        ),
+        (
+            "percentiles",
+            "over the rows that ended well, by linear interpolation between the two nearest ranks \
+             (type 7 of Hyndman and Fan, the default of NumPy and R)"
+                .into(),
+        ),
+    ];
+    terms.push(("order", order(number("repeats"))));
+    terms.push(("warm-up", warm_up(number("warmup"))));
+    terms.push((
+        "integrity",
+        "every row ends exactly once, nothing is missing, doubled or out of place".into(),
+    ));
+    if report.lanes.iter().any(|lane| lane.agreement.is_some()) {
+        let same = "each greedy output is compared with the reference lane's, text by text";
+        terms.push(("agreement", same.into()));
+    }
+    terms
+}
+
+fn order(repeats: Option<u64>) -> String {
+    let alone = "lanes run one after another, since they would disturb each other's figures";
+    match repeats {
+        Some(repeats @ 2..) => format!(
+            "{alone}; the plan has {repeats} repeats of every lane, every second one in reverse \
+             order; figures are those of the pass with the median throughput"
+        ),
+        Some(_) | None => alone.into(),
+    }
+}
+
+fn warm_up(rows: Option<u64>) -> String {
+    match rows {
+        None => "unknown".into(),
+        Some(0) => "none: the first lane pays for cold caches".into(),
+        Some(1) => "the first row is run once per provider, unmeasured".into(),
+        Some(rows) => format!("the first {rows} rows are run once per provider, unmeasured"),
+    }
+}
