@@ -7,7 +7,7 @@ use self::candle::CandleRunner;
 use self::candle::cache::CandleCache;
 use self::transformers::{TransformersCache, TransformersRunner};
 use super::EngineError;
-use super::runner::{Cache, Row, Runner};
+use super::runner::{Answers, Cache, Row, Runner};
 
 /// Which runner it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -58,12 +58,12 @@ impl Runner for AnyRunner {
         &self,
         cache: &mut AnyCache,
         rows: &[Row],
-        logits: &mut Vec<f32>,
+        answers: &mut Answers,
     ) -> Result<(), EngineError> {
         match (self, cache) {
-            (Self::Candle(runner), AnyCache::Candle(cache)) => runner.forward(cache, rows, logits),
+            (Self::Candle(runner), AnyCache::Candle(cache)) => runner.forward(cache, rows, answers),
             (Self::Transformers(runner), AnyCache::Transformers(cache)) => {
-                runner.forward(cache, rows, logits)
+                runner.forward(cache, rows, answers)
             }
             (Self::Candle(_) | Self::Transformers(_), _) => {
                 Err(EngineError::Internal("a cache of another runner".into()))

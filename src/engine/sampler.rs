@@ -10,6 +10,7 @@ mod philox;
 use std::cmp::Ordering;
 
 use super::EngineError;
+use super::runner::{Answer, Want};
 use crate::sampling::Sampling;
 
 /// Chooses the tokens of one row.
@@ -52,17 +53,31 @@ impl Sampler {
         }
     }
 
+    /// What the next token is chosen from: a greedy choice needs no logits.
+    pub fn wants(&self) -> Want {
+        if self.temperature == 0.0 { Want::Best } else { Want::Logits }
+    }
+
+    /// The id of the next token, from what the runner gave.
+    ///
+    /// # Errors
+    /// As [`Sampler::sample`].
+    pub fn choose(&mut self, answer: Answer<'_>) -> Result<u32, EngineError> {
+        match answer {
+            Answer::Logits(logits) => self.sample(logits),
+            Answer::Best(best) => {
+                self.token += 1;
+                best.ok_or_else(no_usable_logits)
+            }
+        }
+    }
+
     /// The id of the next token. Logits that are not numbers are never chosen.
     ///
     /// # Errors
     /// No logit is a number above minus infinity.
     pub fn sample(&mut self, logits: &[f32]) -> Result<u32, EngineError> {
-        let best = most_probable(logits).ok_or_else(|| {
-            EngineError::model(
-                "the model gave no usable logits (not a number, or minus infinity, for every \
-                 token); its weights are damaged or overflow in this precision",
-            )
-        })?;
+        let best = most_probable(logits).ok_or_else(no_usable_logits)?;
         let token = self.token;
         self.token += 1;
         if self.temperature == 0.0 || best.logit == f32::INFINITY {
@@ -138,6 +153,13 @@ impl Sampler {
         // only rounding can leave something over
         best.id
     }
+}
+
+fn no_usable_logits() -> EngineError {
+    EngineError::model(
+        "the model gave no usable logits (not a number, or minus infinity, for every token); its \
+         weights are damaged or overflow in this precision",
+    )
 }
 
 /// The tokens that can be chosen at all, in the order of their ids.

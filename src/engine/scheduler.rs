@@ -14,7 +14,7 @@ use active::ActiveCall;
 
 use super::call::{Call, CallEvent};
 use super::error::EngineError;
-use super::runner::Runner;
+use super::runner::{Answers, Runner};
 
 /// Limits of the scheduler.
 #[derive(Debug, Clone)]
@@ -34,13 +34,13 @@ pub struct Scheduler<R: Runner> {
     runner: R,
     options: SchedulerOptions,
     calls: VecDeque<ActiveCall<R::Cache>>,
-    logits: Vec<f32>,
+    answers: Answers,
 }
 
 impl<R: Runner> Scheduler<R> {
     /// A scheduler without calls.
     pub fn new(runner: R, options: SchedulerOptions) -> Self {
-        Self { runner, options, calls: VecDeque::new(), logits: Vec::new() }
+        Self { runner, options, calls: VecDeque::new(), answers: Answers::default() }
     }
 
     /// Whether nothing is left to do.
@@ -58,7 +58,7 @@ impl<R: Runner> Scheduler<R> {
     /// Computes one step of the call whose turn it is.
     pub fn step(&mut self) {
         let Some(mut call) = self.calls.pop_front() else { return };
-        match call.step(&self.runner, &self.options, &mut self.logits) {
+        match call.step(&self.runner, &self.options, &mut self.answers) {
             Ok(true) => self.calls.push_back(call),
             Ok(false) => call.end(Ok(())),
             Err(error) => call.end(Err(error)),

@@ -6,7 +6,7 @@ use std::sync::mpsc;
 use batchgen::engine::call::{Call, CallEvent, CallRow};
 use batchgen::engine::loader::{self, LoadOptions};
 use batchgen::engine::model::Model;
-use batchgen::engine::runner::{Cache, Row, Runner};
+use batchgen::engine::runner::{Answer, Answers, Cache, Row, Runner, Want};
 use batchgen::engine::{ModelSource, Weights};
 use batchgen::prompts::Content;
 use batchgen::sampling::Sampling;
@@ -118,13 +118,17 @@ fn first_log_probabilities(path: &std::path::Path, prompts: &[Vec<u32>]) -> Vec<
                 slot,
                 position,
                 token: *token,
-                want_logits: position + 1 == prompt.len(),
+                want: if position + 1 == prompt.len() { Want::Logits } else { Want::Nothing },
             })
         })
         .collect();
-    let mut logits = Vec::new();
-    loaded.runner.forward(&mut cache, &rows, &mut logits).unwrap();
-    logits.chunks(loaded.runner.vocabulary()).map(log_softmax).collect()
+    let mut answers = Answers::default();
+    loaded.runner.forward(&mut cache, &rows, &mut answers).unwrap();
+    let answers = answers.iter().map(|answer| match answer {
+        Answer::Logits(logits) => log_softmax(logits),
+        Answer::Best(_) => unreachable!("all rows want logits or nothing"),
+    });
+    answers.collect()
 }
 
 fn log_softmax(logits: &[f32]) -> Vec<f64> {

@@ -3,7 +3,7 @@
 use std::num::NonZeroUsize;
 
 use batchgen::engine::loader::{Kernels, LoadOptions, Loaded, load};
-use batchgen::engine::runner::{Cache, Row, Runner};
+use batchgen::engine::runner::{Answer, Answers, Cache, Row, Runner, Want};
 use batchgen::engine::runners::{AnyCache, AnyRunner};
 use batchgen::engine::source::ModelSource;
 use candle_core::quantized::GgmlDType;
@@ -196,18 +196,28 @@ impl<'a> Drive<'a> {
             let (sequence, first) = self.slots[slot];
             for position in first..first + tokens {
                 let token = self.sequences[sequence][position];
-                rows.push(Row { slot, position, token, want_logits: true });
+                rows.push(Row { slot, position, token, want: Want::Logits });
                 fed.push((sequence, position));
             }
             self.slots[slot].1 += tokens;
         }
-        let mut logits = Vec::new();
-        self.runner.forward(&mut self.cache, &rows, &mut logits).unwrap();
-        assert_eq!(logits.len(), rows.len() * VOCAB);
-        for ((sequence, position), logits) in fed.into_iter().zip(logits.chunks(VOCAB)) {
-            self.seen.push((sequence, position, logits.to_vec()));
+        let mut answers = Answers::default();
+        self.runner.forward(&mut self.cache, &rows, &mut answers).unwrap();
+        let logits = all_logits(&answers);
+        assert_eq!(logits.len(), rows.len());
+        for ((sequence, position), logits) in fed.into_iter().zip(logits) {
+            self.seen.push((sequence, position, logits));
         }
     }
+}
+
+/// The logits of rows that all wanted them.
+fn all_logits(answers: &Answers) -> Vec<Vec<f32>> {
+    let logits = answers.iter().map(|answer| match answer {
+        Answer::Logits(logits) => logits.to_vec(),
+        Answer::Best(_) => panic!("a row wanted its best token alone"),
+    });
+    logits.collect()
 }
 
 /// Every sequence in one slot, a token at a time.
@@ -430,12 +440,12 @@ fn feed(runner: &AnyRunner, tokens: &[u32], chunk: usize) -> Vec<Vec<f32>> {
                 slot: 0,
                 position: index * chunk + i,
                 token: tokens[i],
-                want_logits: i + 1 == tokens.len(),
+                want: if i + 1 == tokens.len() { Want::Logits } else { Want::Nothing },
             })
             .collect();
-        let mut logits = Vec::new();
-        runner.forward(&mut cache, &rows, &mut logits).unwrap();
-        all.push(logits);
+        let mut answers = Answers::default();
+        runner.forward(&mut cache, &rows, &mut answers).unwrap();
+        all.extend(all_logits(&answers));
     }
     all
 }
@@ -481,14 +491,14 @@ fn rows_that_break_the_contract_are_errors() {
         let runner = load(&source, &LoadOptions::default()).unwrap().runner;
         let mut cache = runner.new_cache(4).unwrap();
         cache.resize(slots).unwrap();
-        let row = |slot, position, token| Row { slot, position, token, want_logits: true };
+        let row = |slot, position, token| Row { slot, position, token, want: Want::Logits };
         for bad in [row(9, 0, 0), row(0, 3, 0), row(0, 4, 0), row(0, 0, VOCAB as u32)] {
-            let mut logits = Vec::new();
-            assert!(runner.forward(&mut cache, &[bad], &mut logits).is_err(), "{bad:?}");
+            let mut answers = Answers::default();
+            assert!(runner.forward(&mut cache, &[bad], &mut answers).is_err(), "{bad:?}");
         }
-        let mut logits = vec![1.0];
-        runner.forward(&mut cache, &[row(0, 0, 1)], &mut logits).unwrap();
-        assert_eq!(logits.len(), VOCAB);
+        let mut answers = Answers::default();
+        runner.forward(&mut cache, &[row(0, 0, 1)], &mut answers).unwrap();
+        assert_eq!(all_logits(&answers)[0].len(), VOCAB);
         assert!(cache.bytes() > 0);
     }
 }

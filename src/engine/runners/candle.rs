@@ -26,7 +26,7 @@ use self::batch::Segment;
 use self::cache::{CacheShape, CandleCache, LayerCache};
 use self::linear::Linear;
 use super::super::EngineError;
-use super::super::runner::{Row, Runner};
+use super::super::runner::{Answers, Row, Runner};
 use super::super::weights::{StoredTensor, TensorFiles};
 
 pub use build::{Build, Form};
@@ -90,23 +90,9 @@ impl Runner for CandleRunner {
         &self,
         cache: &mut CandleCache,
         rows: &[Row],
-        logits: &mut Vec<f32>,
+        answers: &mut Answers,
     ) -> Result<(), EngineError> {
-        logits.clear();
-        if rows.is_empty() {
-            return Ok(());
-        }
-        if let Some(row) = rows.iter().find(|row| row.token as usize >= self.vocab) {
-            let message =
-                format!("the token {} is outside the vocabulary of {}", row.token, self.vocab);
-            return Err(EngineError::Internal(message));
-        }
-        let segments = batch::segments(rows, &cache.lengths, cache.capacity())?;
-        self.pool.install(|| self.compute(cache, rows, &segments, logits))?;
-        for segment in segments {
-            cache.lengths[segment.slot] = segment.start + segment.rows;
-        }
-        Ok(())
+        answers.from_logits(rows, self.vocab, |logits| self.advance(cache, rows, logits))
     }
 
     fn vocabulary(&self) -> usize {
@@ -126,6 +112,28 @@ impl CandleRunner {
     /// Where it computes.
     pub fn device(&self) -> &Device {
         &self.device
+    }
+
+    fn advance(
+        &self,
+        cache: &mut CandleCache,
+        rows: &[Row],
+        logits: &mut Vec<f32>,
+    ) -> Result<(), EngineError> {
+        if rows.is_empty() {
+            return Ok(());
+        }
+        if let Some(row) = rows.iter().find(|row| row.token as usize >= self.vocab) {
+            let message =
+                format!("the token {} is outside the vocabulary of {}", row.token, self.vocab);
+            return Err(EngineError::Internal(message));
+        }
+        let segments = batch::segments(rows, &cache.lengths, cache.capacity())?;
+        self.pool.install(|| self.compute(cache, rows, &segments, logits))?;
+        for segment in segments {
+            cache.lengths[segment.slot] = segment.start + segment.rows;
+        }
+        Ok(())
     }
 
     fn cache_shape(&self) -> CacheShape {
@@ -237,8 +245,11 @@ impl CandleRunner {
 
     /// Logits of the rows that want them.
     fn project(&self, x: &Tensor, rows: &[Row], logits: &mut Vec<f32>) -> candle_core::Result<()> {
-        let wanted: Vec<u32> =
-            (0..).zip(rows).filter(|(_, row)| row.want_logits).map(|(index, _)| index).collect();
+        let wanted: Vec<u32> = (0..)
+            .zip(rows)
+            .filter(|(_, row)| row.want.anything())
+            .map(|(index, _)| index)
+            .collect();
         if wanted.is_empty() {
             return Ok(());
         }

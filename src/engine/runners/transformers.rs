@@ -15,7 +15,7 @@ use rayon::ThreadPool;
 
 use super::super::EngineError;
 use super::super::arch::{Decoder, RopeScaling};
-use super::super::runner::{Cache, Row, Runner};
+use super::super::runner::{Answers, Cache, Row, Runner};
 use super::super::weights::{Inventory, Naming, StoredTensor, TensorFiles};
 
 /// What a runner is made from.
@@ -216,15 +216,16 @@ impl Runner for TransformersRunner {
         &self,
         cache: &mut TransformersCache,
         rows: &[Row],
-        logits: &mut Vec<f32>,
+        answers: &mut Answers,
     ) -> Result<(), EngineError> {
-        logits.clear();
         self.check_rows(cache, rows)?;
-        let Some(slot) = &mut cache.slot else { return Ok(()) };
-        self.pool.install(|| {
-            // a pass gives the logits of its last row alone
-            rows.split_inclusive(|row| row.want_logits)
-                .try_for_each(|rows| self.advance(slot, rows, logits))
+        answers.from_logits(rows, self.vocab, |logits| {
+            let Some(slot) = &mut cache.slot else { return Ok(()) };
+            self.pool.install(|| {
+                // a pass gives the logits of its last row alone
+                rows.split_inclusive(|row| row.want.anything())
+                    .try_for_each(|rows| self.advance(slot, rows, logits))
+            })
         })
     }
 
@@ -282,7 +283,7 @@ impl TransformersRunner {
         let tokens: Vec<u32> = rows.iter().map(|row| row.token).collect();
         let tokens = Tensor::new(tokens, &self.device)?.unsqueeze(0)?;
         let result = model.forward(&tokens, first.position)?;
-        if last.want_logits {
+        if last.want.anything() {
             let result = result.flatten_all()?.to_dtype(DType::F32)?;
             logits.extend(result.to_vec1::<f32>()?);
         }

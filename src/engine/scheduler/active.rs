@@ -9,7 +9,7 @@ use super::slot::{Progress, Slot};
 use super::{SchedulerOptions, refuse};
 use crate::engine::call::{Call, CallEvent, CallRow};
 use crate::engine::error::EngineError;
-use crate::engine::runner::{Cache, Row, Runner};
+use crate::engine::runner::{Answers, Cache, Row, Runner};
 
 /// A call that was admitted.
 pub(super) struct ActiveCall<C> {
@@ -67,7 +67,7 @@ impl<C: Cache> ActiveCall<C> {
         &mut self,
         runner: &R,
         options: &SchedulerOptions,
-        logits: &mut Vec<f32>,
+        answers: &mut Answers,
     ) -> Result<bool, EngineError> {
         if self.cancel.is_cancelled() {
             return Err(EngineError::Cancelled);
@@ -77,12 +77,12 @@ impl<C: Cache> ActiveCall<C> {
         if self.packed.is_empty() {
             return Ok(false);
         }
-        runner.forward(&mut self.cache, &self.packed, logits)?;
+        runner.forward(&mut self.cache, &self.packed, answers)?;
         let at = Instant::now();
-        let rows = self.packed.iter().filter(|row| row.want_logits).count();
+        let rows = self.packed.iter().filter(|row| row.want.anything()).count();
         let kv_bytes = self.cache.bytes();
         (self.observer)(CallEvent::Step { at, rows, prefill_tokens, kv_bytes });
-        self.take_tokens(logits, runner.vocabulary(), at, options)?;
+        self.take_tokens(answers, at, options)?;
         Ok(true)
     }
 
@@ -154,21 +154,21 @@ impl<C: Cache> ActiveCall<C> {
         budget - left
     }
 
-    /// Chooses a token for every slot that was given logits.
+    /// Chooses a token for every slot that was given an answer.
     fn take_tokens(
         &mut self,
-        logits: &[f32],
-        vocabulary: usize,
+        answers: &Answers,
         at: Instant,
         options: &SchedulerOptions,
     ) -> Result<(), EngineError> {
-        let mut rows = logits.chunks_exact(vocabulary);
-        for place in self.packed.iter().filter(|row| row.want_logits).map(|row| row.slot) {
-            let (Some(logits), Some(Some(slot))) = (rows.next(), self.slots.get_mut(place)) else {
-                let defect = "the runner gave fewer logits than were wanted";
+        let mut answers = answers.iter();
+        for place in self.packed.iter().filter(|row| row.want.anything()).map(|row| row.slot) {
+            let (Some(answer), Some(Some(slot))) = (answers.next(), self.slots.get_mut(place))
+            else {
+                let defect = "the runner gave fewer answers than were wanted";
                 return Err(EngineError::Internal(defect.into()));
             };
-            match slot.choose(logits, at, options) {
+            match slot.choose(answer, at, options) {
                 Progress::Goes(event) => (self.observer)(event),
                 Progress::Over(token, end) => {
                     token.into_iter().for_each(&mut self.observer);

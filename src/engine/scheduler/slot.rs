@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use crate::engine::call::{CallEvent, CallRow, EndReason};
-use crate::engine::runner::Row;
+use crate::engine::runner::{Answer, Row, Want};
 use crate::engine::sampler::Sampler;
 
 use super::SchedulerOptions;
@@ -43,23 +43,29 @@ impl Slot {
     pub fn pack(&mut self, slot: usize, budget: usize, rows: &mut Vec<Row>) -> usize {
         if let Some(token) = self.last {
             let position = self.row.prompt.len() + self.produced - 1;
-            rows.push(Row { slot, position, token, want_logits: true });
+            rows.push(Row { slot, position, token, want: self.sampler.wants() });
             return 0;
         }
         let end = self.row.prompt.len().min(self.computed.saturating_add(budget));
         for position in self.computed..end {
-            let want_logits = position + 1 == self.row.prompt.len();
-            rows.push(Row { slot, position, token: self.row.prompt[position], want_logits });
+            let last = position + 1 == self.row.prompt.len();
+            let want = if last { self.sampler.wants() } else { Want::Nothing };
+            rows.push(Row { slot, position, token: self.row.prompt[position], want });
         }
         let packed = end - self.computed;
         self.computed = end;
         packed
     }
 
-    /// Chooses the next token from these logits, chosen at `at`.
-    pub fn choose(&mut self, logits: &[f32], at: Instant, options: &SchedulerOptions) -> Progress {
+    /// Chooses the next token from this answer, chosen at `at`.
+    pub fn choose(
+        &mut self,
+        answer: Answer<'_>,
+        at: Instant,
+        options: &SchedulerOptions,
+    ) -> Progress {
         let row = self.row.row;
-        match self.sampler.sample(logits) {
+        match self.sampler.choose(answer) {
             Ok(id) => self.take(id, at, options),
             Err(error) => Progress::Over(None, CallEvent::Failed { row, error }),
         }

@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 use super::{Scheduler, SchedulerOptions};
 use crate::engine::EngineError;
 use crate::engine::call::{Call, CallEvent, CallRow, EndReason, Pushed, RowText};
-use crate::engine::runner::{Cache, Row, Runner};
+use crate::engine::runner::{Answers, Cache, Row, Runner};
 use crate::sampling::Sampling;
 
 const VOCABULARY: u32 = 97;
@@ -54,28 +54,29 @@ impl Runner for Checksums {
         &self,
         cache: &mut Sequences,
         rows: &[Row],
-        logits: &mut Vec<f32>,
+        answers: &mut Answers,
     ) -> Result<(), EngineError> {
         let step = self.steps.borrow().len();
         if self.fail_at_step == Some(step) {
             return Err(EngineError::OutOfMemory("planted".into()));
         }
         self.steps.borrow_mut().push(rows.to_vec());
-        logits.clear();
-        for row in rows {
-            let sequence = &mut cache.0[row.slot];
-            if row.position == 0 {
-                sequence.clear();
+        answers.from_logits(rows, VOCABULARY as usize, |logits| {
+            for row in rows {
+                let sequence = &mut cache.0[row.slot];
+                if row.position == 0 {
+                    sequence.clear();
+                }
+                assert_eq!(sequence.len(), row.position, "slot {} skips positions", row.slot);
+                sequence.push(row.token);
+                if row.want.anything() {
+                    let mut one = vec![0.0; VOCABULARY as usize];
+                    one[next_token(sequence) as usize] = 1.0;
+                    logits.extend(one);
+                }
             }
-            assert_eq!(sequence.len(), row.position, "slot {} skips positions", row.slot);
-            sequence.push(row.token);
-            if row.want_logits {
-                let mut one = vec![0.0; VOCABULARY as usize];
-                one[next_token(sequence) as usize] = 1.0;
-                logits.extend(one);
-            }
-        }
-        Ok(())
+            Ok(())
+        })
     }
 
     fn vocabulary(&self) -> usize {
@@ -268,7 +269,7 @@ fn a_finished_slot_is_refilled_in_the_very_next_step() {
         begun += step.iter().filter(|row| row.position == 0).count();
         let mut slots: Vec<_> = step.iter().map(|row| row.slot).collect();
         slots.dedup();
-        let budget_spent = step.iter().filter(|row| !row.want_logits).count() >= 12;
+        let budget_spent = step.iter().filter(|row| !row.want.anything()).count() >= 12;
         assert!(slots.len() == 4 || begun == 30 || budget_spent, "{step:?}");
     }
 }

@@ -84,9 +84,10 @@ pub fn rope_tables(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::engine::runner::Want;
 
     fn row(slot: usize, position: usize) -> Row {
-        Row { slot, position, token: 0, want_logits: false }
+        Row { slot, position, token: 0, want: Want::Nothing }
     }
 
     #[test]
