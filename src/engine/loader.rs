@@ -15,6 +15,8 @@ use super::arch::{self, Architecture, Decoder};
 use super::gguf::{GgufFile, Metadata};
 use super::runner::Runner;
 use super::runners::candle::{Build, Form};
+use super::runners::cpu::kernels::isa::Isa;
+use super::runners::cpu::{self, CpuOptions, CpuRunner};
 use super::runners::transformers::{self, TransformersRunner};
 use super::runners::{AnyRunner, RunnerKind};
 use super::source::{ModelSource, Weights};
@@ -35,15 +37,28 @@ pub struct LoadOptions {
     pub kernels: Kernels,
 }
 
-/// Which code computes on the CPU.
+/// Which code computes on the CPU; a GPU is always candle's.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Kernels {
-    /// This engine's own loops where they are faster.
+    /// The fast CPU runner, with the machine's best instruction set.
     #[default]
+    Cpu,
+    /// The fast CPU runner, told how to compute.
+    CpuWith(CpuChoices),
+    /// The candle runner, with this engine's own f32 loops where they are faster.
     Own,
     /// Candle's operations alone, as on a GPU: slower, and a row's result may differ in its
     /// last bits with its neighbours.
     Candle,
+}
+
+/// How the fast CPU runner computes.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct CpuChoices {
+    /// The instruction set; the machine's best where it is `None`.
+    pub isa: Option<Isa>,
+    /// Everything in f32, nothing rounded further: slow.
+    pub exact: bool,
 }
 
 /// A model that is ready to run.
@@ -69,7 +84,7 @@ pub struct ModelDescription {
     pub context_length: usize,
     /// Entries of a logits row.
     pub vocabulary: usize,
-    /// Which code computes: `candle`, `candle-transformers`.
+    /// Which code computes: `cpu`, `candle`, `candle-transformers`.
     pub runner: String,
     /// `cpu`, `cuda`, `metal`.
     pub device: String,
@@ -98,6 +113,13 @@ pub fn load(source: &ModelSource, options: &LoadOptions) -> Result<Loaded, Engin
             let (decoder, inventory, device) = (&decoder, &inventory, device.clone());
             let build = Build { decoder, inventory, files: &files, form, device, pool };
             AnyRunner::Candle(build.run()?)
+        }
+        Plan::Cpu(choices) => {
+            let files = Arc::new(files);
+            let CpuChoices { isa, exact } = choices;
+            let options = CpuOptions { threads: options.threads, isa, exact };
+            let runner = CpuRunner::load(&decoder, &inventory, &files, options)?;
+            AnyRunner::Cpu(Box::new(runner))
         }
         Plan::Transformers => {
             let (decoder, inventory, files) = (&decoder, &inventory, &files);
@@ -144,6 +166,7 @@ pub(super) fn open(source: &ModelSource) -> Result<Opened, EngineError> {
 /// What runs the model, and in which form.
 enum Plan {
     Own(Form),
+    Cpu(CpuChoices),
     Transformers,
 }
 
@@ -168,6 +191,8 @@ impl Plan {
             return Ok(Self::Own(Form::Dense(device_type(files))));
         }
         match options.kernels {
+            Kernels::Cpu => Self::cpu(files, inventory, CpuChoices::default(), budget),
+            Kernels::CpuWith(choices) => Self::cpu(files, inventory, choices, budget),
             Kernels::Candle => {
                 budget.check(needs.f32, &files.source)?;
                 Ok(Self::Own(Form::Dense(DType::F32)))
@@ -181,6 +206,18 @@ impl Plan {
                 Ok(Self::Own(Form::Panels))
             }
         }
+    }
+}
+
+impl Plan {
+    fn cpu(
+        files: &TensorFiles,
+        inventory: &Inventory,
+        choices: CpuChoices,
+        budget: memory::Budget,
+    ) -> Result<Self, EngineError> {
+        budget.check(cpu::packed_bytes(files, inventory, choices.exact), &files.source)?;
+        Ok(Self::Cpu(choices))
     }
 }
 
@@ -250,6 +287,7 @@ impl RunnerKind {
     pub fn word(self) -> &'static str {
         match self {
             Self::Candle => "candle",
+            Self::Cpu => "cpu",
             Self::Transformers => "candle-transformers",
         }
     }

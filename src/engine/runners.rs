@@ -1,10 +1,13 @@
 //! The runners: arithmetic behind the [`Runner`] seam, and one type for all of them.
 
 pub mod candle;
+pub mod cpu;
 pub mod transformers;
 
 use self::candle::CandleRunner;
 use self::candle::cache::CandleCache;
+use self::cpu::CpuRunner;
+use self::cpu::cache::CpuCache;
 use self::transformers::{TransformersCache, TransformersRunner};
 use super::EngineError;
 use super::runner::{Answers, Cache, Row, Runner};
@@ -14,12 +17,16 @@ use super::runner::{Answers, Cache, Row, Runner};
 pub enum RunnerKind {
     /// Our own decoder over candle's tensors.
     Candle,
+    /// The fast CPU runner.
+    Cpu,
     /// A model of candle-transformers, one row at a time.
     Transformers,
 }
 
 /// Any runner.
 pub enum AnyRunner {
+    /// The fast CPU runner.
+    Cpu(Box<CpuRunner>),
     /// Our own decoder over candle's tensors.
     Candle(CandleRunner),
     /// A model of candle-transformers, one row at a time.
@@ -28,6 +35,8 @@ pub enum AnyRunner {
 
 /// The cache of any runner.
 pub enum AnyCache {
+    /// Of [`AnyRunner::Cpu`].
+    Cpu(CpuCache),
     /// Of [`AnyRunner::Candle`].
     Candle(CandleCache),
     /// Of [`AnyRunner::Transformers`].
@@ -39,6 +48,7 @@ impl AnyRunner {
     pub fn kind(&self) -> RunnerKind {
         match self {
             Self::Candle(_) => RunnerKind::Candle,
+            Self::Cpu(_) => RunnerKind::Cpu,
             Self::Transformers(_) => RunnerKind::Transformers,
         }
     }
@@ -50,6 +60,7 @@ impl Runner for AnyRunner {
     fn new_cache(&self, capacity: usize) -> Result<AnyCache, EngineError> {
         match self {
             Self::Candle(runner) => runner.new_cache(capacity).map(AnyCache::Candle),
+            Self::Cpu(runner) => runner.new_cache(capacity).map(AnyCache::Cpu),
             Self::Transformers(runner) => runner.new_cache(capacity).map(AnyCache::Transformers),
         }
     }
@@ -65,7 +76,8 @@ impl Runner for AnyRunner {
             (Self::Transformers(runner), AnyCache::Transformers(cache)) => {
                 runner.forward(cache, rows, answers)
             }
-            (Self::Candle(_) | Self::Transformers(_), _) => {
+            (Self::Cpu(runner), AnyCache::Cpu(cache)) => runner.forward(cache, rows, answers),
+            (Self::Candle(_) | Self::Cpu(_) | Self::Transformers(_), _) => {
                 Err(EngineError::Internal("a cache of another runner".into()))
             }
         }
@@ -74,6 +86,7 @@ impl Runner for AnyRunner {
     fn vocabulary(&self) -> usize {
         match self {
             Self::Candle(runner) => runner.vocabulary(),
+            Self::Cpu(runner) => runner.vocabulary(),
             Self::Transformers(runner) => runner.vocabulary(),
         }
     }
@@ -81,6 +94,7 @@ impl Runner for AnyRunner {
     fn weight_bytes(&self) -> u64 {
         match self {
             Self::Candle(runner) => runner.weight_bytes(),
+            Self::Cpu(runner) => runner.weight_bytes(),
             Self::Transformers(runner) => runner.weight_bytes(),
         }
     }
@@ -88,6 +102,7 @@ impl Runner for AnyRunner {
     fn slot_bytes(&self, capacity: usize) -> u64 {
         match self {
             Self::Candle(runner) => runner.slot_bytes(capacity),
+            Self::Cpu(runner) => runner.slot_bytes(capacity),
             Self::Transformers(runner) => runner.slot_bytes(capacity),
         }
     }
@@ -95,6 +110,7 @@ impl Runner for AnyRunner {
     fn max_slots(&self) -> Option<usize> {
         match self {
             Self::Candle(runner) => runner.max_slots(),
+            Self::Cpu(runner) => runner.max_slots(),
             Self::Transformers(runner) => runner.max_slots(),
         }
     }
@@ -104,6 +120,7 @@ impl Cache for AnyCache {
     fn resize(&mut self, slots: usize) -> Result<(), EngineError> {
         match self {
             Self::Candle(cache) => cache.resize(slots),
+            Self::Cpu(cache) => cache.resize(slots),
             Self::Transformers(cache) => cache.resize(slots),
         }
     }
@@ -111,6 +128,7 @@ impl Cache for AnyCache {
     fn bytes(&self) -> u64 {
         match self {
             Self::Candle(cache) => cache.bytes(),
+            Self::Cpu(cache) => cache.bytes(),
             Self::Transformers(cache) => cache.bytes(),
         }
     }

@@ -17,7 +17,7 @@ use super::{
 };
 use crate::engine::EngineError;
 use crate::engine::call::{Call, CallEvent, CallRow, EndReason};
-use crate::engine::loader::{LoadOptions, ModelDescription};
+use crate::engine::loader::{Kernels, LoadOptions, ModelDescription};
 use crate::engine::model::Model;
 use crate::engine::store::{Progress, Status, Store};
 
@@ -266,18 +266,19 @@ fn no_offline() -> Support {
 
 fn load_options(spec: &ProviderSpec) -> Result<LoadOptions, Failure> {
     let invalid = |message: String| Failure::new(FailureKind::InvalidRequest, message);
-    match spec.runner.as_deref() {
-        None | Some("candle") => {}
+    let kernels = match spec.runner.as_deref() {
+        None | Some("cpu") => Kernels::Cpu,
+        Some("candle") => Kernels::Own,
         Some(other) => {
-            return Err(invalid(format!("there is no runner \"{other}\"; runners: candle")));
+            return Err(invalid(format!("there is no runner \"{other}\"; runners: cpu, candle")));
         }
-    }
+    };
     let threads = match spec.threads.map(NonZeroUsize::new) {
         Some(None) => return Err(invalid("threads is 0: it must be at least 1".into())),
         Some(threads) => threads,
         None => None,
     };
-    Ok(LoadOptions { threads, ..LoadOptions::default() })
+    Ok(LoadOptions { threads, kernels, ..LoadOptions::default() })
 }
 
 fn describe(spec: &ProviderSpec, model: &Model, sha256: Option<String>) -> ProviderInfo {

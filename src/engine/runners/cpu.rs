@@ -1,0 +1,121 @@
+//! The fast CPU runner: our own kernels over packed weights.
+//!
+//! A row's result does not depend on the rows beside it, on how a prompt is cut into chunks, on
+//! the number of threads or on the instruction set, bit for bit: lanes are output columns,
+//! every sum has one fixed order, and threads split outputs only.
+//!
+//! This module does not read files and does not choose tokens, except the greedy ones, which
+//! it finds without storing logits.
+
+pub mod cache;
+pub mod kernels;
+pub mod model;
+
+mod activations;
+mod blocks;
+mod form;
+mod forward;
+mod matrix;
+mod pack;
+mod panel;
+mod pass;
+mod weights;
+mod workspace;
+
+use std::cell::RefCell;
+use std::num::NonZeroUsize;
+use std::sync::Arc;
+
+use self::cache::CpuCache;
+use self::kernels::crew::Crew;
+use self::kernels::isa::Isa;
+use self::model::{Build, Model};
+use self::pack::Source;
+use self::workspace::Workspace;
+use super::super::EngineError;
+use super::super::arch::Decoder;
+use super::super::runner::{Answers, Row, Runner};
+use super::super::weights::{Inventory, TensorFiles};
+
+/// Bytes that the packed weights of a model take.
+pub fn packed_bytes(files: &TensorFiles, inventory: &Inventory, exact: bool) -> u64 {
+    let source = Source { files, exact };
+    let layers = inventory.layers.iter().flat_map(|layer| {
+        layer.qkv.iter().chain(&layer.gate_up).chain([&layer.output, &layer.down])
+    });
+    let head = inventory.head.as_ref().unwrap_or(&inventory.embedding);
+    layers.chain([head]).map(|tensor| source.bytes(tensor)).sum()
+}
+
+/// How the CPU runner computes.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct CpuOptions {
+    /// Threads; all cores where it is `None`.
+    pub threads: Option<NonZeroUsize>,
+    /// The instruction set; the machine's best where it is `None`.
+    pub isa: Option<Isa>,
+    /// Weights, activations, keys and values in f32: slow, and as exact as f32 is.
+    pub exact: bool,
+}
+
+/// A decoder with its weights and the threads that compute it.
+#[derive(Debug)]
+pub struct CpuRunner {
+    model: Model,
+    workspace: RefCell<Workspace>,
+}
+
+impl CpuRunner {
+    /// Packs the weights.
+    ///
+    /// # Errors
+    /// Memory failures, and an instruction set that this machine has not.
+    pub fn load(
+        decoder: &Decoder,
+        inventory: &Inventory,
+        files: &Arc<TensorFiles>,
+        options: CpuOptions,
+    ) -> Result<Self, EngineError> {
+        let threads = options.threads.or_else(|| std::thread::available_parallelism().ok());
+        let threads = threads.map_or(1, NonZeroUsize::get);
+        let crew = Crew::new(threads, options.isa.unwrap_or_else(Isa::best))?;
+        let build = Build { decoder, inventory, files, exact: options.exact, threads };
+        let model = build.run()?;
+        let workspace = RefCell::new(Workspace::new(&model, crew)?);
+        Ok(Self { model, workspace })
+    }
+
+    /// The instruction set that computes.
+    pub fn isa(&self) -> Isa {
+        self.workspace.borrow().crew.isa()
+    }
+}
+
+impl Runner for CpuRunner {
+    type Cache = CpuCache;
+
+    fn new_cache(&self, capacity: usize) -> Result<CpuCache, EngineError> {
+        Ok(CpuCache::new(&self.model.heads, self.model.layers.len(), capacity))
+    }
+
+    fn forward(
+        &self,
+        cache: &mut CpuCache,
+        rows: &[Row],
+        answers: &mut Answers,
+    ) -> Result<(), EngineError> {
+        self.workspace.borrow_mut().forward(&self.model, cache, rows, answers)
+    }
+
+    fn vocabulary(&self) -> usize {
+        self.model.vocabulary
+    }
+
+    fn weight_bytes(&self) -> u64 {
+        self.model.weights.bytes()
+    }
+
+    fn slot_bytes(&self, capacity: usize) -> u64 {
+        cache::slot_bytes(&self.model.heads, self.model.layers.len(), capacity) as u64
+    }
+}

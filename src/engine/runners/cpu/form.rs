@@ -1,0 +1,88 @@
+//! How a tile of weights is stored: 16 output columns over the whole depth of a matrix.
+//!
+//! Quantised weights are `w = d * q + m` with one d (two for [`Form::U8Halves`]) and perhaps
+//! one m per column and block of 32. A tile has its quants first, block after block, then its
+//! scales. In the quants, vector v of a block holds 4 consecutive elements of each column:
+//! `[column][4]`; a vector of nibbles holds elements 4v.. in its low and 16 + 4v.. in its high
+//! halves. Scales of a block are rows of 16: d, the second d, m. Dense tiles are rows of 16,
+//! one for each element of the depth.
+
+/// Elements of a block.
+pub const BLOCK: usize = 32;
+/// Output columns of a tile.
+pub const COLUMNS: usize = 16;
+/// Alignment of tiles, a cache line.
+pub const LINE: usize = 64;
+
+/// The storage of a tile.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Form {
+    /// Nibbles 0 to 15; d and m in f16.
+    U4,
+    /// Nibbles; d and m in f32.
+    U4Wide,
+    /// Signed bytes with 128 added; d in f16.
+    U8,
+    /// Signed bytes; d and m in f16.
+    U8Min,
+    /// Signed bytes; d and m in f32.
+    U8MinWide,
+    /// Signed bytes; d in f32 for each half of a block.
+    U8Halves,
+    /// f32.
+    F32,
+    /// f16, computed in f32.
+    F16,
+    /// bf16, computed in f32.
+    Bf16,
+}
+
+/// All forms, in the order of the kernels' tables.
+pub const FORMS: [Form; 9] = [
+    Form::U4,
+    Form::U4Wide,
+    Form::U8,
+    Form::U8Min,
+    Form::U8MinWide,
+    Form::U8Halves,
+    Form::F32,
+    Form::F16,
+    Form::Bf16,
+];
+
+impl Form {
+    /// Whether weights are computed with quantised activations.
+    pub fn is_quantised(self) -> bool {
+        match self {
+            Self::U4 | Self::U4Wide | Self::U8 | Self::U8Min | Self::U8MinWide | Self::U8Halves => {
+                true
+            }
+            Self::F32 | Self::F16 | Self::Bf16 => false,
+        }
+    }
+
+    /// Bytes of the weights of a block of all columns, without scales.
+    pub const fn block_bytes(self) -> usize {
+        match self {
+            Self::U4 | Self::U4Wide => BLOCK * COLUMNS / 2,
+            Self::U8 | Self::U8Min | Self::U8MinWide | Self::U8Halves => BLOCK * COLUMNS,
+            Self::F32 => BLOCK * COLUMNS * 4,
+            Self::F16 | Self::Bf16 => BLOCK * COLUMNS * 2,
+        }
+    }
+
+    /// Bytes of the scales of a block of all columns.
+    pub const fn scale_bytes(self) -> usize {
+        match self {
+            Self::U8 => COLUMNS * 2,
+            Self::U4 | Self::U8Min => COLUMNS * 4,
+            Self::U4Wide | Self::U8MinWide | Self::U8Halves => COLUMNS * 8,
+            Self::F32 | Self::F16 | Self::Bf16 => 0,
+        }
+    }
+
+    /// Bytes of a tile of this many blocks.
+    pub fn tile_bytes(self, blocks: usize) -> usize {
+        (blocks * (self.block_bytes() + self.scale_bytes())).next_multiple_of(LINE)
+    }
+}

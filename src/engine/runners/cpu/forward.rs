@@ -1,0 +1,140 @@
+//! A forward pass: the phases in their order.
+
+use super::cache::CpuCache;
+use super::kernels::attention::{Inputs, Layer as AttentionLayer};
+use super::kernels::head::{Goal, Logits, Task};
+use super::kernels::multiply::Then;
+use super::kernels::prepare::Norm;
+use super::matrix::padded_stride;
+use super::model::{Layer, Model};
+use super::workspace::{MAX_ROWS, Workspace};
+use crate::engine::EngineError;
+use crate::engine::runner::{Answers, Row, Want};
+
+impl Workspace {
+    /// Computes `rows`; the cache then holds them.
+    ///
+    /// # Errors
+    /// Rows that break the contract of the runner, and memory failures.
+    pub fn forward(
+        &mut self,
+        model: &Model,
+        cache: &mut CpuCache,
+        rows: &[Row],
+        answers: &mut Answers,
+    ) -> Result<(), EngineError> {
+        self.pass.plan(rows, &cache.lengths, cache.capacity)?;
+        let wanted = rows.iter().filter(|row| row.want.anything()).count();
+        self.reserve(model, wanted, cache.capacity)?;
+        self.head.goals.clear();
+        for begin in (0..rows.len()).step_by(MAX_ROWS) {
+            let end = (begin + MAX_ROWS).min(rows.len());
+            let (kv, threads) = (model.heads.kv, self.crew.threads());
+            self.pass.select(begin, end, kv, threads);
+            self.enter(model, &rows[begin..end])?;
+            for (number, layer) in model.layers.iter().enumerate() {
+                self.layer(model, number, layer, cache, end - begin);
+            }
+            self.keep_wanted(&rows[begin..end]);
+        }
+        for (slot, length) in self.pass.lengths() {
+            cache.lengths[slot] = length;
+        }
+        self.answer(model, answers);
+        Ok(())
+    }
+
+    /// Embeds tokens, and computes the angles of their positions.
+    fn enter(&mut self, model: &Model, rows: &[Row]) -> Result<(), EngineError> {
+        for (number, row) in rows.iter().enumerate() {
+            model.embed(row.token, self.stream.row_mut(number))?;
+            let (cosines, sines) = self.angles.row_mut(number).split_at_mut(model.heads.dim / 2);
+            for ((cos, sin), frequency) in cosines.iter_mut().zip(sines).zip(&model.frequencies) {
+                (*sin, *cos) = (row.position as f32 * frequency).sin_cos();
+            }
+        }
+        Ok(())
+    }
+
+    fn layer(
+        &mut self,
+        model: &Model,
+        number: usize,
+        layer: &Layer,
+        cache: &mut CpuCache,
+        rows: usize,
+    ) {
+        let (crew, weights) = (&mut self.crew, &model.weights);
+        let all = &self.rows[..rows];
+        let norm = |weight| Norm { weight, eps: model.norm_eps };
+        crew.norm(&self.stream, all, norm(&layer.attention_norm), &mut self.normed);
+        let then = Then::Store(layer.bias.as_deref());
+        crew.multiply(&layer.qkv, weights, &self.normed, rows, &mut self.qkv, then);
+        let head_norms = layer.head_norms.as_ref();
+        let attention = AttentionLayer {
+            layer: number,
+            norms: head_norms.map(|[q, k]| [norm(q), norm(k)]),
+            window: model.window,
+        };
+        let inputs = Inputs {
+            qkv: &self.qkv,
+            columns: [layer.qkv.columns[0], layer.qkv.columns[1], layer.qkv.columns[2]],
+            angles: &self.angles,
+            units: &self.pass.units,
+            bounds: &self.pass.bounds,
+            capacity: cache.capacity,
+        };
+        let (slots, bases) = (&mut cache.slots, &mut self.bases);
+        crew.attend(model.heads, &attention, &inputs, slots, bases, &mut self.heads);
+        crew.take(&self.heads, rows, &mut self.attended);
+        crew.multiply(&layer.output, weights, &self.attended, rows, &mut self.stream, Then::Add);
+        crew.norm(&self.stream, all, norm(&layer.ffn_norm), &mut self.normed);
+        crew.gate(&layer.gated, weights, &self.normed, rows, &mut self.gated);
+        crew.multiply(&layer.down, weights, &self.gated, rows, &mut self.stream, Then::Add);
+    }
+
+    /// Puts aside the rows that want an answer.
+    fn keep_wanted(&mut self, rows: &[Row]) {
+        for (number, row) in rows.iter().enumerate() {
+            let goals = &self.head.goals;
+            let goal = match row.want {
+                Want::Nothing => continue,
+                Want::Best => Goal::Best,
+                Want::Logits => {
+                    let logits = |goal: &&Goal| **goal != Goal::Best;
+                    Goal::Logits(goals.iter().filter(logits).count())
+                }
+            };
+            let stream = self.stream.row(number);
+            self.head.stream.row_mut(goals.len()).copy_from_slice(stream);
+            self.head.goals.push(goal);
+        }
+    }
+
+    fn answer(&mut self, model: &Model, answers: &mut Answers) {
+        let head = &mut self.head;
+        let count = head.goals.iter().filter(|goal| **goal != Goal::Best).count();
+        let stride = padded_stride(model.vocabulary);
+        let room = answers.begin(model.vocabulary, stride, count);
+        if head.goals.is_empty() {
+            return;
+        }
+        let norm = Norm { weight: &model.norm, eps: model.norm_eps };
+        let rows = &head.rows[..head.goals.len()];
+        self.crew.norm(&head.stream, rows, norm, &mut head.normed);
+        let logits = Logits { values: room, stride };
+        let task = Task {
+            linear: &model.head,
+            weights: &model.weights,
+            vocabulary: model.vocabulary,
+            goals: &head.goals,
+        };
+        self.crew.head(&task, &head.normed, &mut head.winners, logits);
+        for (row, goal) in head.goals.iter().enumerate() {
+            match goal {
+                Goal::Best => answers.push_best(head.winners.winner(row)),
+                Goal::Logits(number) => answers.push_logits(*number),
+            }
+        }
+    }
+}

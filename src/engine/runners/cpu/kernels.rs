@@ -1,0 +1,30 @@
+//! The loops that the CPU spends its time in, for each instruction set, and the phases of a
+//! forward pass that run them on a team of threads.
+//!
+//! Everything unsafe of this runner is below here.
+#![allow(unsafe_code)]
+
+pub mod buffer;
+pub mod team;
+
+mod heads;
+mod rows;
+mod scalar;
+mod simd;
+mod table;
+mod tile;
+
+#[cfg(target_arch = "x86_64")]
+mod avx2;
+#[cfg(target_arch = "x86_64")]
+mod avx512;
+#[cfg(target_arch = "aarch64")]
+mod neon;
+
+pub mod attention;
+pub mod crew;
+pub mod gate;
+pub mod head;
+pub mod isa;
+pub mod multiply;
+pub mod prepare;

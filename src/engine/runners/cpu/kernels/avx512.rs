@@ -1,0 +1,192 @@
+//! AVX-512 with VNNI: one vector holds the 16 lanes.
+#![allow(unsafe_op_in_unsafe_fn, reason = "the contract of every function is that of Simd")]
+
+use std::arch::x86_64::*;
+
+use super::simd::Simd;
+use super::table::kernels;
+
+/// AVX-512 F, BW, VL, DQ and VNNI.
+#[derive(Clone, Copy)]
+pub(super) struct Avx512;
+
+/// Whether this machine has it.
+pub(super) fn is_available() -> bool {
+    is_x86_feature_detected!("avx512f")
+        && is_x86_feature_detected!("avx512bw")
+        && is_x86_feature_detected!("avx512vl")
+        && is_x86_feature_detected!("avx512dq")
+        && is_x86_feature_detected!("avx512vnni")
+}
+
+impl Simd for Avx512 {
+    type F = __m512;
+    type I = __m512i;
+    type B = __m512i;
+
+    const ROWS: usize = 8;
+
+    #[inline(always)]
+    unsafe fn splat(value: f32) -> Self::F {
+        _mm512_set1_ps(value)
+    }
+
+    #[inline(always)]
+    unsafe fn load(from: *const f32) -> Self::F {
+        _mm512_loadu_ps(from)
+    }
+
+    #[inline(always)]
+    unsafe fn store(to: *mut f32, value: Self::F) {
+        _mm512_storeu_ps(to, value);
+    }
+
+    #[inline(always)]
+    unsafe fn load_f16(from: *const u16) -> Self::F {
+        _mm512_cvtph_ps(_mm256_loadu_si256(from.cast()))
+    }
+
+    #[inline(always)]
+    unsafe fn store_f16(to: *mut u16, value: Self::F) {
+        let half = _mm512_cvtps_ph::<{ _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC }>(value);
+        _mm256_storeu_si256(to.cast(), half);
+    }
+
+    #[inline(always)]
+    unsafe fn load_bf16(from: *const u16) -> Self::F {
+        let wide = _mm512_cvtepu16_epi32(_mm256_loadu_si256(from.cast()));
+        _mm512_castsi512_ps(_mm512_slli_epi32::<16>(wide))
+    }
+
+    #[inline(always)]
+    unsafe fn add(a: Self::F, b: Self::F) -> Self::F {
+        _mm512_add_ps(a, b)
+    }
+
+    #[inline(always)]
+    unsafe fn sub(a: Self::F, b: Self::F) -> Self::F {
+        _mm512_sub_ps(a, b)
+    }
+
+    #[inline(always)]
+    unsafe fn mul(a: Self::F, b: Self::F) -> Self::F {
+        _mm512_mul_ps(a, b)
+    }
+
+    #[inline(always)]
+    unsafe fn div(a: Self::F, b: Self::F) -> Self::F {
+        _mm512_div_ps(a, b)
+    }
+
+    #[inline(always)]
+    unsafe fn fma(a: Self::F, b: Self::F, c: Self::F) -> Self::F {
+        _mm512_fmadd_ps(a, b, c)
+    }
+
+    #[inline(always)]
+    unsafe fn max(a: Self::F, b: Self::F) -> Self::F {
+        _mm512_max_ps(a, b)
+    }
+
+    #[inline(always)]
+    unsafe fn min(a: Self::F, b: Self::F) -> Self::F {
+        _mm512_min_ps(a, b)
+    }
+
+    #[inline(always)]
+    unsafe fn abs(a: Self::F) -> Self::F {
+        _mm512_abs_ps(a)
+    }
+
+    #[inline(always)]
+    unsafe fn keep_from(value: Self::F, x: Self::F, limit: Self::F) -> Self::F {
+        _mm512_maskz_mov_ps(_mm512_cmp_ps_mask::<_CMP_GE_OQ>(x, limit), value)
+    }
+
+    #[inline(always)]
+    unsafe fn splat_int(value: i32) -> Self::I {
+        _mm512_set1_epi32(value)
+    }
+
+    #[inline(always)]
+    unsafe fn load_int(from: *const i32) -> Self::I {
+        _mm512_loadu_si512(from.cast())
+    }
+
+    #[inline(always)]
+    unsafe fn store_int(to: *mut i32, value: Self::I) {
+        _mm512_storeu_si512(to.cast(), value);
+    }
+
+    #[inline(always)]
+    unsafe fn round(a: Self::F) -> Self::I {
+        _mm512_cvtps_epi32(a)
+    }
+
+    #[inline(always)]
+    unsafe fn float(a: Self::I) -> Self::F {
+        _mm512_cvtepi32_ps(a)
+    }
+
+    #[inline(always)]
+    unsafe fn power_of_two(a: Self::I) -> Self::F {
+        let biased = _mm512_add_epi32(a, _mm512_set1_epi32(127));
+        _mm512_castsi512_ps(_mm512_slli_epi32::<23>(biased))
+    }
+
+    #[inline(always)]
+    unsafe fn store_bytes(to: *mut i8, value: Self::I) {
+        _mm_storeu_si128(to.cast(), _mm512_cvtepi32_epi8(value));
+    }
+
+    #[inline(always)]
+    unsafe fn greater(
+        a: Self::F,
+        ids: Self::I,
+        b: Self::F,
+        other_ids: Self::I,
+    ) -> (Self::F, Self::I) {
+        let greater = _mm512_cmp_ps_mask::<_CMP_GT_OQ>(a, b);
+        (_mm512_mask_mov_ps(b, greater, a), _mm512_mask_mov_epi32(other_ids, greater, ids))
+    }
+
+    #[inline(always)]
+    unsafe fn load_weights(from: *const u8) -> Self::B {
+        _mm512_loadu_si512(from.cast())
+    }
+
+    #[inline(always)]
+    unsafe fn low_nibbles(weights: Self::B) -> Self::B {
+        _mm512_and_si512(weights, _mm512_set1_epi8(15))
+    }
+
+    #[inline(always)]
+    unsafe fn high_nibbles(weights: Self::B) -> Self::B {
+        _mm512_and_si512(_mm512_srli_epi16::<4>(weights), _mm512_set1_epi8(15))
+    }
+
+    #[inline(always)]
+    unsafe fn start_bytes(minus_128_sums: i32) -> Self::I {
+        _mm512_set1_epi32(minus_128_sums)
+    }
+
+    #[inline(always)]
+    unsafe fn dot_nibbles(sum: Self::I, weights: Self::B, activations: *const i8) -> Self::I {
+        let four = activations.cast::<i32>().read_unaligned();
+        _mm512_dpbusd_epi32(sum, weights, _mm512_set1_epi32(four))
+    }
+
+    #[inline(always)]
+    unsafe fn dot_bytes(sum: Self::I, weights: Self::B, activations: *const i8) -> Self::I {
+        // the weights' excess of 128 is taken back by the start of the sum
+        Self::dot_nibbles(sum, weights, activations)
+    }
+
+    #[inline(always)]
+    fn prefetch(address: *const u8) {
+        // SAFETY: a prefetch of an address that is not mapped does nothing.
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(address.cast()) }
+    }
+}
+
+kernels!(Avx512, ["avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,avx2,fma,f16c"]);

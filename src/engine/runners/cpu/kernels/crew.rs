@@ -1,0 +1,130 @@
+//! Who computes: a team of threads with the kernels of one instruction set.
+
+use super::buffer::Buffer;
+use super::isa::Isa;
+use super::table::Kernels;
+use super::team::Team;
+use crate::engine::EngineError;
+
+/// A team with its kernels; the phases of a forward pass are its methods.
+pub struct Crew {
+    pub(super) team: Team,
+    pub(super) kernels: &'static Kernels,
+    pub(super) scratch: Scratch,
+    isa: Isa,
+}
+
+impl std::fmt::Debug for Crew {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Crew").field("team", &self.team).field("isa", &self.isa).finish()
+    }
+}
+
+impl Crew {
+    /// A crew of `threads`, the caller's among them.
+    ///
+    /// # Errors
+    /// The machine has not this instruction set, or gives no thread.
+    pub fn new(threads: usize, isa: Isa) -> Result<Self, EngineError> {
+        let kernels = isa.table().ok_or_else(|| EngineError::Unsupported {
+            reason: format!("this machine has no {}", isa.word()),
+            instead: format!("use {}", Isa::best().word()),
+        })?;
+        let team = Team::new(threads)?;
+        let scratch = Scratch::new(team.size(), 0)?;
+        Ok(Self { team, kernels, scratch, isa })
+    }
+
+    /// Makes room for `length` floats of scratch memory for each thread.
+    ///
+    /// # Errors
+    /// The system gives no memory.
+    pub fn reserve(&mut self, length: usize) -> Result<(), EngineError> {
+        if length > self.scratch.length {
+            self.scratch = Scratch::new(self.team.size(), length)?;
+        }
+        Ok(())
+    }
+
+    /// Threads, the caller's among them.
+    pub fn threads(&self) -> usize {
+        self.team.size()
+    }
+
+    /// The instruction set.
+    pub fn isa(&self) -> Isa {
+        self.isa
+    }
+}
+
+/// Memory of which each thread writes a part of its own.
+///
+/// A phase borrows what it writes mutably for as long as it runs, makes this of it, and has each
+/// thread write only places that follow from the thread's share.
+#[derive(Clone, Copy)]
+pub(super) struct Shared<T>(*mut T);
+
+// SAFETY: a pointer alone does nothing; whoever writes through it says why that is sound.
+unsafe impl<T> Send for Shared<T> {}
+// SAFETY: as above.
+unsafe impl<T> Sync for Shared<T> {}
+
+impl<T> Shared<T> {
+    pub fn new(pointer: *mut T) -> Self {
+        Self(pointer)
+    }
+
+    /// A method, so that closures capture all of it and not the bare pointer.
+    pub fn pointer(self) -> *mut T {
+        self.0
+    }
+}
+
+/// Memory of each thread, so that a step allocates nothing.
+#[derive(Debug)]
+pub(super) struct Scratch {
+    memory: Buffer<f32>,
+    length: usize,
+}
+
+impl Scratch {
+    fn new(threads: usize, length: usize) -> Result<Self, EngineError> {
+        let length = length.next_multiple_of(1024);
+        Ok(Self { memory: Buffer::zeroed(threads * length)?, length })
+    }
+
+    /// The threads' memories, of at least `length`.
+    pub fn parts(&mut self, length: usize) -> Parts {
+        assert!(length <= self.length, "too little scratch memory was reserved");
+        Parts { memory: Shared::new(self.memory.as_mut_ptr()), length: self.length }
+    }
+}
+
+/// The scratch memories as addresses.
+#[derive(Clone, Copy)]
+pub(super) struct Parts {
+    memory: Shared<f32>,
+    length: usize,
+}
+
+impl Parts {
+    /// The memory of this thread.
+    pub fn part(self, thread: usize) -> *mut f32 {
+        self.memory.pointer().wrapping_add(thread * self.length)
+    }
+}
+
+/// The lines of the next weights that a call brings near: row tile `at` of `count`.
+#[derive(Clone, Copy)]
+pub(super) struct Ahead {
+    pub address: *const u8,
+    pub lines: usize,
+}
+
+impl Ahead {
+    /// Spreads the `bytes` that follow at `next` over `count` calls.
+    pub fn part(next: *const u8, bytes: usize, at: usize, count: usize) -> Self {
+        let lines = bytes.div_ceil(64).div_ceil(count);
+        Self { address: next.wrapping_add(at * lines * 64), lines }
+    }
+}

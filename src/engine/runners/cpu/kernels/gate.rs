@@ -1,0 +1,73 @@
+//! Phase: the gated half of the feed-forward part, each thread its own units of 32 columns.
+
+use super::crew::{Ahead, Crew};
+use super::multiply::{Input, Product, row_tiles};
+use super::prepare::Output;
+use crate::engine::runners::cpu::activations::Activations;
+use crate::engine::runners::cpu::form::{BLOCK, COLUMNS};
+use crate::engine::runners::cpu::pack::Gated;
+use crate::engine::runners::cpu::weights::Weights;
+
+impl Crew {
+    /// Scratch memory that [`Crew::gate`] needs.
+    pub fn gate_scratch(rows: usize) -> usize {
+        rows * BLOCK
+    }
+
+    /// `out = silu(gate(input)) * up(input)` for the first `rows` rows.
+    pub fn gate(
+        &mut self,
+        gated: &Gated,
+        weights: &Weights,
+        input: &Activations,
+        rows: usize,
+        out: &mut Activations,
+    ) {
+        let input = Input::new(input, gated.forms, gated.blocks, rows);
+        assert_eq!(out.columns, gated.outputs, "the result has another width");
+        assert_eq!(gated.threads.len(), self.team.size(), "packed for another team");
+        let out = Output::new(out);
+        assert!(out.rows() >= rows, "the result has no room");
+        let scratch = self.scratch.parts(Self::gate_scratch(rows));
+        let kernels = self.kernels;
+        let bytes = gated.forms.map(|form| form.tile_bytes(gated.blocks));
+        let pair = bytes[0] + bytes[1];
+        let calls = 2 * rows.div_ceil(kernels.rows);
+        self.team.run(&|thread| {
+            let (units, begin) = &gated.threads[thread];
+            let results = scratch.part(thread);
+            let mut products = [Product::new(), Product::new()];
+            for (number, unit) in units.clone().enumerate() {
+                for half in 0..2 {
+                    let offset = begin + (2 * number + half) * pair;
+                    let tiles = weights.tiles(thread, offset, pair);
+                    let next = tiles.as_ptr().wrapping_add(pair);
+                    for (at, rows) in row_tiles(rows, kernels.rows).enumerate() {
+                        for (which, product) in products.iter_mut().enumerate() {
+                            let ahead = Ahead::part(next, pair, 2 * at + which, calls);
+                            let tile = tiles[which * bytes[0]..].as_ptr();
+                            let form = gated.forms[which];
+                            // SAFETY: the tile is whole, and `input` was checked for these rows.
+                            unsafe {
+                                input.multiply(kernels, form, tile, rows.clone(), ahead, product);
+                            }
+                        }
+                        for (place, row) in rows.enumerate() {
+                            let [gate, up] = [&products[0].0[place], &products[1].0[place]];
+                            let result = results.wrapping_add(row * BLOCK + half * COLUMNS);
+                            // SAFETY: the scratch is this thread's and has 32 floats a row.
+                            unsafe {
+                                (kernels.gate)(gate.as_ptr(), up.as_ptr(), COLUMNS, result);
+                            }
+                        }
+                    }
+                }
+                for row in 0..rows {
+                    let result = results.wrapping_add(row * BLOCK).cast_const();
+                    // SAFETY: this unit of this row belongs to this thread alone.
+                    unsafe { out.write(kernels, result, row, unit, 1) };
+                }
+            }
+        });
+    }
+}

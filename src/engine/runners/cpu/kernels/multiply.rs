@@ -1,0 +1,188 @@
+//! Phase: rows times matrices, each thread its own output columns.
+
+use std::ops::Range;
+
+use super::crew::{Ahead, Crew, Shared};
+use super::table::Kernels;
+use super::tile::{MAX_ROWS, TileCall};
+use crate::engine::runners::cpu::activations::Activations;
+use crate::engine::runners::cpu::form::{COLUMNS, Form};
+use crate::engine::runners::cpu::matrix::Matrix;
+use crate::engine::runners::cpu::pack::Linear;
+use crate::engine::runners::cpu::panel;
+use crate::engine::runners::cpu::weights::Weights;
+
+/// What becomes of a product.
+#[derive(Debug, Clone, Copy)]
+pub enum Then<'a> {
+    /// It is stored, with a bias where there is one; the bias is laid out like the outputs.
+    Store(Option<&'a [f32]>),
+    /// It is added to what is there.
+    Add,
+}
+
+/// A tile of results, `[row][column]`.
+#[repr(align(64))]
+pub(super) struct Product(pub [[f32; COLUMNS]; MAX_ROWS]);
+
+impl Product {
+    pub fn new() -> Self {
+        Self([[0.0; COLUMNS]; MAX_ROWS])
+    }
+}
+
+/// Input of a kernel, resolved to addresses once for a phase.
+#[derive(Clone, Copy)]
+pub(super) struct Input {
+    records: *const u8,
+    floats: *const f32,
+    stride: usize,
+    blocks: usize,
+}
+
+// SAFETY: it is only read, and the phase keeps the activations borrowed.
+unsafe impl Send for Input {}
+// SAFETY: as above.
+unsafe impl Sync for Input {}
+
+impl Input {
+    /// Checks that the activations have what these forms read, for this many rows.
+    pub fn new(
+        input: &Activations,
+        forms: impl IntoIterator<Item = Form>,
+        blocks: usize,
+        rows: usize,
+    ) -> Self {
+        let mut this =
+            Self { records: std::ptr::null(), floats: std::ptr::null(), stride: 0, blocks };
+        if let Some(panels) = &input.panels {
+            assert!(panels.blocks == blocks && panels.rows() >= rows, "panels of another shape");
+            this.records = panels.records.as_ptr();
+        }
+        if let Some(floats) = &input.floats {
+            let wide = floats.stride() >= blocks * crate::engine::runners::cpu::form::BLOCK;
+            assert!(wide && floats.rows() >= rows, "rows of another shape");
+            this.floats = floats.as_ptr();
+            this.stride = floats.stride();
+        }
+        for form in forms {
+            let missing =
+                if form.is_quantised() { this.records.is_null() } else { this.floats.is_null() };
+            assert!(!missing, "activations are not in the shape that {form:?} reads");
+        }
+        this
+    }
+
+    /// Multiplies a few rows, which lie in one panel, with a tile.
+    ///
+    /// # Safety
+    /// `weights` is a tile of `form`; the rows were checked by [`Input::new`].
+    #[allow(unsafe_code)]
+    pub unsafe fn multiply(
+        self,
+        kernels: &Kernels,
+        form: Form,
+        weights: *const u8,
+        rows: Range<usize>,
+        ahead: Ahead,
+        out: &mut Product,
+    ) {
+        // SAFETY: within what `new` has checked.
+        let input = unsafe {
+            if form.is_quantised() {
+                self.records.add(panel::first_record(rows.start, self.blocks))
+            } else {
+                self.floats.add(rows.start * self.stride).cast()
+            }
+        };
+        let call = TileCall {
+            weights,
+            blocks: self.blocks,
+            input,
+            input_stride: self.stride,
+            out: out.0.as_mut_ptr().cast(),
+            ahead: ahead.address,
+            lines: ahead.lines,
+        };
+        // SAFETY: the caller and `new` vouch for the addresses; the kernels are those of this
+        // machine.
+        unsafe { kernels.tile(form, rows.len())(&call) }
+    }
+}
+
+/// The tiles of rows that kernels take; none crosses a panel.
+pub(super) fn row_tiles(rows: usize, most: usize) -> impl Iterator<Item = Range<usize>> {
+    (0..rows.div_ceil(most)).map(move |at| at * most..((at + 1) * most).min(rows))
+}
+
+impl Crew {
+    /// Multiplies the first `rows` rows of `input`.
+    pub fn multiply(
+        &mut self,
+        linear: &Linear,
+        weights: &Weights,
+        input: &Activations,
+        rows: usize,
+        out: &mut Matrix,
+        then: Then<'_>,
+    ) {
+        let forms = linear.threads.iter().flatten().map(|segment| segment.form);
+        let input = Input::new(input, forms, linear.blocks, rows);
+        let width = linear.columns.last().copied().unwrap_or(0);
+        assert!(out.rows() >= rows && out.stride() >= width, "the result has no room");
+        if let Then::Store(Some(bias)) = then {
+            assert!(bias.len() >= width, "the bias is too short");
+        }
+        assert_eq!(linear.threads.len(), self.team.size(), "packed for another team");
+        let (kernels, stride) = (self.kernels, out.stride());
+        let out = Shared::new(out.as_mut_ptr());
+        let count = rows.div_ceil(kernels.rows);
+        self.team.run(&|thread| {
+            let mut product = Product::new();
+            for segment in &linear.threads[thread] {
+                let bytes = segment.form.tile_bytes(linear.blocks);
+                for tile in 0..segment.tiles {
+                    let tile_weights =
+                        weights.tiles(thread, segment.offset + tile * bytes, bytes).as_ptr();
+                    let next = tile_weights.wrapping_add(bytes);
+                    let column = segment.column + tile * COLUMNS;
+                    for (at, rows) in row_tiles(rows, kernels.rows).enumerate() {
+                        let ahead = Ahead::part(next, bytes, at, count);
+                        // SAFETY: the tile is whole, and `input` was checked for these rows.
+                        unsafe {
+                            input.multiply(
+                                kernels,
+                                segment.form,
+                                tile_weights,
+                                rows.clone(),
+                                ahead,
+                                &mut product,
+                            );
+                        }
+                        for (row, values) in rows.zip(&product.0) {
+                            let place = out.pointer().wrapping_add(row * stride + column);
+                            // SAFETY: these 16 columns of this row exist, and they belong to
+                            // this thread alone.
+                            let place = unsafe { &mut *place.cast::<[f32; COLUMNS]>() };
+                            finish(place, values, then, column);
+                        }
+                    }
+                }
+            }
+        });
+    }
+}
+
+#[inline]
+fn finish(place: &mut [f32; COLUMNS], values: &[f32; COLUMNS], then: Then<'_>, column: usize) {
+    match then {
+        Then::Store(None) => *place = *values,
+        Then::Store(Some(bias)) => {
+            let bias = &bias[column..column + COLUMNS];
+            for ((place, value), bias) in place.iter_mut().zip(values).zip(bias) {
+                *place = value + bias;
+            }
+        }
+        Then::Add => place.iter_mut().zip(values).for_each(|(place, value)| *place += value),
+    }
+}

@@ -1,0 +1,119 @@
+//! Phases over whole rows: norm and quantising, each thread its own rows.
+
+use super::crew::{Crew, Shared};
+use super::table::Kernels;
+use super::team::share;
+use crate::engine::runners::cpu::activations::Activations;
+use crate::engine::runners::cpu::form::BLOCK;
+use crate::engine::runners::cpu::matrix::Matrix;
+use crate::engine::runners::cpu::panel::{self, RECORD_STRIDE};
+
+/// RMSNorm's parameters.
+#[derive(Debug, Clone, Copy)]
+pub struct Norm<'a> {
+    /// As long as a row, rounded up to 32.
+    pub weight: &'a [f32],
+    /// Added under the root.
+    pub eps: f32,
+}
+
+/// Where rows of activations are written, as addresses.
+#[derive(Clone, Copy)]
+pub(super) struct Output {
+    records: Option<Shared<u8>>,
+    blocks: usize,
+    floats: Option<Shared<f32>>,
+    stride: usize,
+    rows: usize,
+}
+
+impl Output {
+    pub fn new(out: &mut Activations) -> Self {
+        let panels = out.panels.as_ref().map(|panels| (panels.blocks, panels.rows()));
+        let floats = out.floats.as_ref().map(|floats| (floats.stride(), floats.rows()));
+        let rows = [panels.map(|p| p.1), floats.map(|f| f.1)].into_iter().flatten().min();
+        Self {
+            records: out.panels.as_mut().map(|panels| Shared::new(panels.records.as_mut_ptr())),
+            blocks: panels.map_or(0, |panels| panels.0),
+            floats: out.floats.as_mut().map(|floats| Shared::new(floats.as_mut_ptr())),
+            stride: floats.map_or(0, |floats| floats.0),
+            rows: rows.unwrap_or(0),
+        }
+    }
+
+    /// Rows there is room for.
+    pub fn rows(self) -> usize {
+        self.rows
+    }
+
+    /// Writes `blocks` blocks of a row from block `at` on.
+    ///
+    /// # Safety
+    /// `values` is good for `blocks * 32` elements; row and blocks exist, and no other thread
+    /// writes them.
+    pub unsafe fn write(
+        self,
+        kernels: &Kernels,
+        values: *const f32,
+        row: usize,
+        at: usize,
+        blocks: usize,
+    ) {
+        if let Some(floats) = self.floats {
+            let place = floats.pointer().wrapping_add(row * self.stride + at * BLOCK);
+            // SAFETY: the caller's promise; a row is padded to whole blocks.
+            unsafe { std::ptr::copy_nonoverlapping(values, place, blocks * BLOCK) };
+        }
+        if let Some(records) = self.records {
+            let first = panel::first_record(row, self.blocks) + at * RECORD_STRIDE;
+            let place = records.pointer().wrapping_add(first);
+            // SAFETY: the caller's promise, and the kernels are those of this machine.
+            unsafe { (kernels.quantise)(values, blocks, place, RECORD_STRIDE) };
+        }
+    }
+}
+
+impl Crew {
+    /// Normalises row `rows[i]` of `x` into row i of `out`.
+    pub fn norm(&mut self, x: &Matrix, rows: &[usize], norm: Norm<'_>, out: &mut Activations) {
+        let (columns, stride) = (x.columns(), x.stride());
+        let blocks = columns.div_ceil(BLOCK);
+        assert!(norm.weight.len() >= blocks * BLOCK && out.columns == columns, "shapes differ");
+        assert!(rows.iter().all(|row| *row < x.rows()), "a row that does not exist");
+        let out = Output::new(out);
+        assert!(out.rows() >= rows.len(), "the result has no room");
+        let (kernels, threads) = (self.kernels, self.team.size());
+        let scratch = self.scratch.parts(blocks * BLOCK);
+        let x = Shared::new(x.as_ptr().cast_mut());
+        self.team.run(&|thread| {
+            let values = scratch.part(thread);
+            for row in share(rows.len(), thread, threads) {
+                let from = x.pointer().wrapping_add(rows[row] * stride).cast_const();
+                // SAFETY: the row exists and is padded with zeros; the scratch is this thread's
+                // and long enough; this thread alone has this row of the result.
+                unsafe {
+                    let weight = norm.weight.as_ptr();
+                    (kernels.norm)(from, weight, columns, norm.eps, values);
+                    out.write(kernels, values, row, 0, blocks);
+                }
+            }
+        });
+    }
+
+    /// Takes over the first `rows` rows of `x`.
+    pub fn take(&mut self, x: &Matrix, rows: usize, out: &mut Activations) {
+        let (blocks, stride) = (x.columns().div_ceil(BLOCK), x.stride());
+        assert!(out.columns == x.columns() && x.rows() >= rows, "shapes differ");
+        let out = Output::new(out);
+        assert!(out.rows() >= rows, "the result has no room");
+        let (kernels, threads) = (self.kernels, self.team.size());
+        let x = Shared::new(x.as_ptr().cast_mut());
+        self.team.run(&|thread| {
+            for row in share(rows, thread, threads) {
+                let from = x.pointer().wrapping_add(row * stride).cast_const();
+                // SAFETY: the row exists, and this thread alone has this row of the result.
+                unsafe { out.write(kernels, from, row, 0, blocks) };
+            }
+        });
+    }
+}

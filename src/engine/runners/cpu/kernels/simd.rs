@@ -1,0 +1,124 @@
+//! Sixteen lanes: the vocabulary in which every kernel is written once.
+//!
+//! A lane is an output column, a position or an element of a row. Each instruction set gives
+//! these operations the same meaning down to the last bit: floats are rounded once per
+//! operation, products and sums are fused where the operation says so, and nothing is
+//! reordered. What a kernel computes therefore does not depend on the machine.
+#![allow(unsafe_op_in_unsafe_fn, reason = "the contract of every function is that of Simd")]
+
+/// Lanes of a vector.
+pub(super) const LANES: usize = 16;
+
+/// The operations of one instruction set.
+///
+/// # Safety
+/// Callers make sure that this machine has the instruction set, and that pointers are valid for
+/// what is read or written through them: 16 elements, or 64 bytes of weights.
+pub(super) trait Simd: Copy {
+    /// 16 f32.
+    type F: Copy;
+    /// 16 i32.
+    type I: Copy;
+    /// 64 bytes of weights: 4 consecutive elements for each of 16 columns.
+    type B: Copy;
+
+    /// Most rows a tile kernel computes at once; bounded by the registers.
+    const ROWS: usize;
+
+    unsafe fn splat(value: f32) -> Self::F;
+    unsafe fn load(from: *const f32) -> Self::F;
+    unsafe fn store(to: *mut f32, value: Self::F);
+    /// Widens 16 f16.
+    unsafe fn load_f16(from: *const u16) -> Self::F;
+    /// Rounds to f16, ties to even.
+    unsafe fn store_f16(to: *mut u16, value: Self::F);
+    /// Widens 16 bf16.
+    unsafe fn load_bf16(from: *const u16) -> Self::F;
+
+    unsafe fn add(a: Self::F, b: Self::F) -> Self::F;
+    unsafe fn sub(a: Self::F, b: Self::F) -> Self::F;
+    unsafe fn mul(a: Self::F, b: Self::F) -> Self::F;
+    unsafe fn div(a: Self::F, b: Self::F) -> Self::F;
+    /// `a * b + c`, rounded once.
+    unsafe fn fma(a: Self::F, b: Self::F, c: Self::F) -> Self::F;
+    /// The greater; `b` where one is not a number.
+    unsafe fn max(a: Self::F, b: Self::F) -> Self::F;
+    /// The lesser; `b` where one is not a number.
+    unsafe fn min(a: Self::F, b: Self::F) -> Self::F;
+    unsafe fn abs(a: Self::F) -> Self::F;
+    /// `value` where `x >= limit`, otherwise 0.
+    unsafe fn keep_from(value: Self::F, x: Self::F, limit: Self::F) -> Self::F;
+
+    unsafe fn splat_int(value: i32) -> Self::I;
+    unsafe fn load_int(from: *const i32) -> Self::I;
+    unsafe fn store_int(to: *mut i32, value: Self::I);
+    /// The nearest integer, ties to even. The values fit.
+    unsafe fn round(a: Self::F) -> Self::I;
+    unsafe fn float(a: Self::I) -> Self::F;
+    /// 2 to the power of `a`, for exponents of normal numbers.
+    unsafe fn power_of_two(a: Self::I) -> Self::F;
+    /// The low byte of each lane, which holds an i8.
+    unsafe fn store_bytes(to: *mut i8, value: Self::I);
+    /// `(a, ids)` where `a > b`, otherwise `(b, other_ids)`.
+    unsafe fn greater(
+        a: Self::F,
+        ids: Self::I,
+        b: Self::F,
+        other_ids: Self::I,
+    ) -> (Self::F, Self::I);
+
+    unsafe fn load_weights(from: *const u8) -> Self::B;
+    unsafe fn low_nibbles(weights: Self::B) -> Self::B;
+    unsafe fn high_nibbles(weights: Self::B) -> Self::B;
+    /// Where a sum of [`Simd::dot_bytes`] begins, given -128 times the sum of its activations.
+    unsafe fn start_bytes(minus_128_sums: i32) -> Self::I;
+    /// Adds to each lane its 4 weights, 0 to 15, times the 4 activations at `activations`.
+    unsafe fn dot_nibbles(sum: Self::I, weights: Self::B, activations: *const i8) -> Self::I;
+    /// The same for signed weights, which are stored with 128 added.
+    unsafe fn dot_bytes(sum: Self::I, weights: Self::B, activations: *const i8) -> Self::I;
+
+    /// Brings the cache line at `address` near; any address may be given.
+    fn prefetch(address: *const u8);
+
+    #[inline(always)]
+    unsafe fn zero() -> Self::F {
+        Self::splat(0.0)
+    }
+
+    /// The sum of the lanes, always in this order.
+    #[inline(always)]
+    unsafe fn sum(a: Self::F) -> f32 {
+        let mut lanes = [0.0f32; LANES];
+        Self::store(lanes.as_mut_ptr(), a);
+        tree(lanes, |a, b| a + b)
+    }
+
+    /// The greatest lane, of numbers.
+    #[inline(always)]
+    unsafe fn greatest(a: Self::F) -> f32 {
+        let mut lanes = [0.0f32; LANES];
+        Self::store(lanes.as_mut_ptr(), a);
+        tree(lanes, |a, b| if a > b { a } else { b })
+    }
+
+    /// The sum of the lanes.
+    #[inline(always)]
+    unsafe fn sum_int(a: Self::I) -> i32 {
+        let mut lanes = [0i32; LANES];
+        Self::store_int(lanes.as_mut_ptr(), a);
+        tree(lanes, |a, b| a.wrapping_add(b))
+    }
+}
+
+/// Folds halves onto each other: 16 lanes, 8, 4, 2, 1.
+#[inline(always)]
+fn tree<T: Copy>(mut lanes: [T; LANES], fold: impl Fn(T, T) -> T) -> T {
+    let mut half = LANES / 2;
+    while half > 0 {
+        for lane in 0..half {
+            lanes[lane] = fold(lanes[lane], lanes[lane + half]);
+        }
+        half /= 2;
+    }
+    lanes[0]
+}

@@ -1,0 +1,217 @@
+//! The heart: a few rows of activations times one tile of weights.
+//!
+//! A lane is an output column, so nothing is ever summed across lanes, and the blocks of the
+//! depth are taken in one order. How many rows are computed together changes only what is kept
+//! in registers: each row's result is the same bits with any neighbours.
+#![allow(unsafe_op_in_unsafe_fn, reason = "the contract of every function is that of TileCall")]
+
+use super::simd::{LANES, Simd};
+use crate::engine::runners::cpu::form::{BLOCK, Form};
+use crate::engine::runners::cpu::panel::{self, PANEL_ROWS, RECORD};
+
+/// Most rows of a call.
+pub(super) const MAX_ROWS: usize = 8;
+
+/// What a tile kernel computes.
+///
+/// # Safety
+/// `weights` is a whole tile of the kernel's form with `blocks` blocks. `input` is the first
+/// row's record of the first block for quantised forms (the rows lie in one panel), and the
+/// first row's first element for dense ones, whose rows are `input_stride` elements apart and
+/// at least `blocks * 32` long. `out` takes 16 elements for each row.
+pub(super) struct TileCall {
+    pub weights: *const u8,
+    pub blocks: usize,
+    pub input: *const u8,
+    pub input_stride: usize,
+    pub out: *mut f32,
+    /// Weights that are needed soon.
+    pub ahead: *const u8,
+    /// Cache lines of them to bring near with each block.
+    pub lines: usize,
+}
+
+/// A kernel for one form and one number of rows.
+pub(super) type TileFn = unsafe fn(&TileCall);
+
+/// Marks a quantised form for the compiler; see [`Form`] for what it means.
+pub(super) trait Quants {
+    const FORM: Form;
+    const NIBBLES: bool;
+    const HALVES: bool;
+    const MIN: bool;
+    const WIDE: bool;
+}
+
+macro_rules! quants {
+    ($($name:ident: $nibbles:literal $halves:literal $min:literal $wide:literal;)*) => {$(
+        pub(super) struct $name;
+        impl Quants for $name {
+            const FORM: Form = Form::$name;
+            const NIBBLES: bool = $nibbles;
+            const HALVES: bool = $halves;
+            const MIN: bool = $min;
+            const WIDE: bool = $wide;
+        }
+    )*};
+}
+
+// nibbles, halves, min, wide
+quants! {
+    U4: true false true false;
+    U4Wide: true false true true;
+    U8: false false false false;
+    U8Min: false false true false;
+    U8MinWide: false false true true;
+    U8Halves: false true false true;
+}
+
+/// Computes `R` rows of a quantised tile.
+#[inline(always)]
+pub(super) unsafe fn quantised<S: Simd, Q: Quants, const R: usize>(call: &TileCall) {
+    let mut totals = [S::zero(); R];
+    let mut weights = call.weights;
+    let mut scales = call.weights.add(call.blocks * Q::FORM.block_bytes());
+    let mut record = call.input;
+    let mut ahead = call.ahead;
+    for _ in 0..call.blocks {
+        for _ in 0..call.lines {
+            S::prefetch(ahead);
+            ahead = ahead.wrapping_add(64);
+        }
+        let [first, second] = integer_sums::<S, Q, R>(weights, record);
+        let row = COLUMN_BYTES * if Q::WIDE { 2 } else { 1 };
+        let d = scale::<S, Q>(scales);
+        for r in 0..R {
+            let header = record.add(r * RECORD + panel::SCALE).cast::<f32>();
+            let a = S::splat(*header);
+            totals[r] = S::fma(S::mul(S::float(first[r]), a), d, totals[r]);
+            if Q::HALVES {
+                let d = scale::<S, Q>(scales.add(row));
+                totals[r] = S::fma(S::mul(S::float(second[r]), a), d, totals[r]);
+            }
+            if Q::MIN {
+                let m = scale::<S, Q>(scales.add(row));
+                totals[r] = S::fma(S::splat(*header.add(1)), m, totals[r]);
+            }
+        }
+        weights = weights.add(Q::FORM.block_bytes());
+        scales = scales.add(Q::FORM.scale_bytes());
+        record = record.add(PANEL_ROWS * RECORD);
+    }
+    for (r, total) in totals.iter().enumerate() {
+        S::store(call.out.add(r * LANES), *total);
+    }
+}
+
+/// Bytes of a row of f16 scales.
+const COLUMN_BYTES: usize = LANES * 2;
+
+#[inline(always)]
+unsafe fn scale<S: Simd, Q: Quants>(from: *const u8) -> S::F {
+    if Q::WIDE { S::load(from.cast()) } else { S::load_f16(from.cast()) }
+}
+
+/// The sums of weight times activation over a block; over its halves where the form asks.
+#[inline(always)]
+unsafe fn integer_sums<S: Simd, Q: Quants, const R: usize>(
+    weights: *const u8,
+    record: *const u8,
+) -> [[S::I; R]; 2] {
+    let mut first = [S::splat_int(0); R];
+    let mut second = [S::splat_int(0); R];
+    if Q::NIBBLES {
+        for v in 0..4 {
+            let vector = S::load_weights(weights.add(64 * v));
+            let (low, high) = (S::low_nibbles(vector), S::high_nibbles(vector));
+            for (r, sum) in first.iter_mut().enumerate() {
+                let activations = record.add(r * RECORD + 4 * v).cast::<i8>();
+                *sum = S::dot_nibbles(*sum, low, activations);
+            }
+            for (r, sum) in first.iter_mut().enumerate() {
+                let activations = record.add(r * RECORD + 4 * v + 16).cast::<i8>();
+                *sum = S::dot_nibbles(*sum, high, activations);
+            }
+        }
+        return [first, second];
+    }
+    for r in 0..R {
+        let header = record.add(r * RECORD).cast::<i32>();
+        let whole = *header.add(panel::OFFSET / 4);
+        if Q::HALVES {
+            let half = *header.add(panel::HALF_OFFSET / 4);
+            first[r] = S::start_bytes(half);
+            second[r] = S::start_bytes(whole - half);
+        } else {
+            first[r] = S::start_bytes(whole);
+        }
+    }
+    for v in 0..8 {
+        let vector = S::load_weights(weights.add(64 * v));
+        for r in 0..R {
+            let activations = record.add(r * RECORD + 4 * v).cast::<i8>();
+            if Q::HALVES && v >= 4 {
+                second[r] = S::dot_bytes(second[r], vector, activations);
+            } else {
+                first[r] = S::dot_bytes(first[r], vector, activations);
+            }
+        }
+    }
+    [first, second]
+}
+
+/// Marks a dense form for the compiler.
+pub(super) trait Dense {
+    const FORM: Form;
+    /// Widens a row of 16 columns.
+    ///
+    /// # Safety
+    /// `from` is a row of this form.
+    unsafe fn load<S: Simd>(from: *const u8) -> S::F;
+}
+
+macro_rules! dense {
+    ($($name:ident: $load:ident;)*) => {$(
+        pub(super) struct $name;
+        impl Dense for $name {
+            const FORM: Form = Form::$name;
+            #[inline(always)]
+            unsafe fn load<S: Simd>(from: *const u8) -> S::F {
+                S::$load(from.cast())
+            }
+        }
+    )*};
+}
+
+dense! {
+    F32: load;
+    F16: load_f16;
+    Bf16: load_bf16;
+}
+
+/// Computes `R` rows of a dense tile.
+#[inline(always)]
+pub(super) unsafe fn dense<S: Simd, D: Dense, const R: usize>(call: &TileCall) {
+    let mut totals = [S::zero(); R];
+    let mut weights = call.weights;
+    let mut input = call.input.cast::<f32>();
+    let mut ahead = call.ahead;
+    for _ in 0..call.blocks {
+        for _ in 0..call.lines {
+            S::prefetch(ahead);
+            ahead = ahead.wrapping_add(64);
+        }
+        for k in 0..BLOCK {
+            let row = D::load::<S>(weights.add(k * D::FORM.block_bytes() / BLOCK));
+            for (r, total) in totals.iter_mut().enumerate() {
+                let x = S::splat(*input.add(r * call.input_stride + k));
+                *total = S::fma(x, row, *total);
+            }
+        }
+        weights = weights.add(D::FORM.block_bytes());
+        input = input.add(BLOCK);
+    }
+    for (r, total) in totals.iter().enumerate() {
+        S::store(call.out.add(r * LANES), *total);
+    }
+}

@@ -1,0 +1,262 @@
+//! The decoder's weights, arranged for the kernels.
+
+use std::sync::Arc;
+
+use super::activations::Wanted;
+use super::blocks;
+use super::form::{BLOCK, Form};
+use super::kernels::attention::Heads;
+use super::pack::{Gated, Layout, Linear, Part, Source};
+use super::weights::Weights;
+use crate::engine::EngineError;
+use crate::engine::arch::{Architecture, Decoder};
+use crate::engine::weights::{
+    Inventory, LayerTensors, Naming, RowOrder, StoredTensor, TensorFiles,
+};
+
+/// A decoder with its weights.
+#[derive(Debug)]
+pub struct Model {
+    /// Sizes of attention.
+    pub heads: Heads,
+    /// Width of the residual stream.
+    pub hidden: usize,
+    /// Width of the gated part.
+    pub ffn: usize,
+    /// Entries of the vocabulary.
+    pub vocabulary: usize,
+    /// Added under the root of RMSNorm.
+    pub norm_eps: f32,
+    /// A token sees this many tokens.
+    pub window: Option<usize>,
+    /// Angles of the rope's pairs, a position.
+    pub frequencies: Vec<f32>,
+    /// The layers.
+    pub layers: Vec<Layer>,
+    /// The last norm.
+    pub norm: Vec<f32>,
+    /// The output head.
+    pub head: Linear,
+    /// All packed weights.
+    pub weights: Weights,
+    /// In which shapes the inputs are wanted.
+    pub wanted: WantedInputs,
+    embedding: Embedding,
+}
+
+/// A layer; vectors are padded with zeros to whole blocks.
+#[derive(Debug)]
+pub struct Layer {
+    /// Before attention.
+    pub attention_norm: Vec<f32>,
+    /// q, k and v.
+    pub qkv: Linear,
+    /// Their biases, laid out like the outputs.
+    pub bias: Option<Vec<f32>>,
+    /// Norms of the heads of q and k.
+    pub head_norms: Option<[Vec<f32>; 2]>,
+    /// From the heads back to the stream.
+    pub output: Linear,
+    /// Before the feed-forward part.
+    pub ffn_norm: Vec<f32>,
+    /// Gate and up.
+    pub gated: Gated,
+    /// Back to the stream.
+    pub down: Linear,
+}
+
+/// In which shapes the inputs of all matrices of a kind are wanted.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct WantedInputs {
+    /// Of q, k, v, gate and up.
+    pub normed: Wanted,
+    /// Of the output of attention.
+    pub attended: Wanted,
+    /// Of down.
+    pub gated: Wanted,
+    /// Of the head.
+    pub head: Wanted,
+}
+
+impl Wanted {
+    fn add(&mut self, form: Form) {
+        self.panels |= form.is_quantised();
+        self.floats |= !form.is_quantised();
+    }
+
+    fn add_all(&mut self, linear: &Linear) {
+        linear.threads.iter().flatten().for_each(|segment| self.add(segment.form));
+    }
+}
+
+/// What a model is built from.
+#[derive(Debug, Clone, Copy)]
+pub struct Build<'a> {
+    /// The decoder.
+    pub decoder: &'a Decoder,
+    /// Its tensors.
+    pub inventory: &'a Inventory,
+    /// The files they are in.
+    pub files: &'a Arc<TensorFiles>,
+    /// Everything in f32, nothing quantised.
+    pub exact: bool,
+    /// Threads that will compute.
+    pub threads: usize,
+}
+
+impl<'a> Build<'a> {
+    /// Packs the weights.
+    ///
+    /// # Errors
+    /// Memory failures, or a tensor that cannot be read.
+    pub fn run(self) -> Result<Model, EngineError> {
+        let Decoder { hidden, ffn, heads, kv_heads, head_dim, .. } = *self.decoder;
+        let source = Source { files: self.files, exact: self.exact };
+        let mut layout = Layout::new(source, self.threads);
+        let layers = self.inventory.layers.iter().map(|layer| self.layer(layer, &mut layout));
+        let layers = layers.collect::<Result<Vec<_>, _>>()?;
+        let stored = self.inventory.head.as_ref().unwrap_or(&self.inventory.embedding);
+        let head = layout.linear(&[plain(stored)]);
+        let wanted = wanted(&layers, &head);
+        Ok(Model {
+            heads: Heads { queries: heads, kv: kv_heads, dim: head_dim, exact: self.exact },
+            hidden,
+            ffn,
+            vocabulary: self.inventory.vocab(),
+            norm_eps: self.decoder.norm_eps as f32,
+            window: self.decoder.sliding_window,
+            frequencies: self.frequencies()?,
+            norm: self.vector(&self.inventory.norm)?,
+            weights: Weights::pack(&layout)?,
+            layers,
+            head,
+            wanted,
+            embedding: Embedding {
+                files: Arc::clone(self.files),
+                tensor: self.inventory.embedding.clone(),
+            },
+        })
+    }
+
+    fn layer(
+        &self,
+        layer: &'a LayerTensors,
+        layout: &mut Layout<'a>,
+    ) -> Result<Layer, EngineError> {
+        let [q, k, v] = &layer.qkv;
+        let order = self.qk_order();
+        let [gate, up] = &layer.gate_up;
+        let qkv = layout.linear(&[Part { tensor: q, order }, Part { tensor: k, order }, plain(v)]);
+        Ok(Layer {
+            attention_norm: self.vector(&layer.attention_norm)?,
+            bias: match &layer.qkv_bias {
+                None => None,
+                Some(biases) => Some(self.bias(biases, &qkv)?),
+            },
+            qkv,
+            head_norms: match &layer.qk_norm {
+                None => None,
+                Some([q, k]) => Some([self.vector(q)?, self.vector(k)?]),
+            },
+            output: layout.linear(&[plain(&layer.output)]),
+            ffn_norm: self.vector(&layer.ffn_norm)?,
+            gated: layout.gated(plain(gate), plain(up)),
+            down: layout.linear(&[plain(&layer.down)]),
+        })
+    }
+
+    /// llama.cpp's converter reorders q and k for the architecture it calls llama only.
+    fn qk_order(&self) -> RowOrder {
+        let reordered = self.decoder.architecture == Architecture::Llama;
+        match self.files.naming {
+            Naming::Gguf if reordered => RowOrder::Interleaved { head_dim: self.decoder.head_dim },
+            Naming::Gguf | Naming::HuggingFace => RowOrder::Plain,
+        }
+    }
+
+    fn bias(&self, biases: &[StoredTensor; 3], qkv: &Linear) -> Result<Vec<f32>, EngineError> {
+        let mut joined = vec![0.0; qkv.columns.last().copied().unwrap_or(0)];
+        let orders = [self.qk_order(), self.qk_order(), RowOrder::Plain];
+        for ((bias, order), column) in biases.iter().zip(orders).zip(&qkv.columns) {
+            let values = self.files.widen_vector(bias, order)?;
+            joined[*column..column + values.len()].copy_from_slice(&values);
+        }
+        Ok(joined)
+    }
+
+    fn vector(&self, tensor: &StoredTensor) -> Result<Vec<f32>, EngineError> {
+        let mut values = self.files.widen_vector(tensor, RowOrder::Plain)?;
+        values.resize(values.len().next_multiple_of(BLOCK), 0.0);
+        Ok(values)
+    }
+
+    fn frequencies(&self) -> Result<Vec<f32>, EngineError> {
+        let mut frequencies = self.decoder.rope.frequencies(self.decoder.head_dim);
+        if let Some(factors) = &self.inventory.rope_factors {
+            let factors = self.files.widen_vector(factors, RowOrder::Plain)?;
+            for (frequency, factor) in frequencies.iter_mut().zip(factors) {
+                *frequency /= factor;
+            }
+        }
+        Ok(frequencies)
+    }
+}
+
+fn plain(tensor: &StoredTensor) -> Part<'_> {
+    Part { tensor, order: RowOrder::Plain }
+}
+
+fn wanted(layers: &[Layer], head: &Linear) -> WantedInputs {
+    let mut wanted = WantedInputs::default();
+    wanted.head.add_all(head);
+    for layer in layers {
+        wanted.normed.add_all(&layer.qkv);
+        layer.gated.forms.iter().for_each(|form| wanted.normed.add(*form));
+        wanted.attended.add_all(&layer.output);
+        wanted.gated.add_all(&layer.down);
+    }
+    wanted
+}
+
+/// The rows of the embedding, read from the mapped file as they are needed.
+#[derive(Debug)]
+struct Embedding {
+    files: Arc<TensorFiles>,
+    tensor: StoredTensor,
+}
+
+impl Model {
+    /// Widens a token's embedding into `out`, which is as long as the stream is wide.
+    ///
+    /// # Errors
+    /// A token outside of the vocabulary.
+    pub fn embed(&self, token: u32, out: &mut [f32]) -> Result<(), EngineError> {
+        if token as usize >= self.vocabulary {
+            return Err(EngineError::Internal(format!(
+                "the token {token} is outside the vocabulary of {}",
+                self.vocabulary
+            )));
+        }
+        let Embedding { files, tensor } = &self.embedding;
+        let row = files.row_bytes(tensor, token as usize);
+        match blocks::form(tensor.dtype) {
+            None => files.widen_row(tensor, token as usize, out),
+            Some(form) => widen(form, tensor, row, out).ok_or_else(|| {
+                EngineError::Internal(format!("the tensor {} ends early", tensor.name))
+            }),
+        }
+    }
+}
+
+fn widen(form: Form, tensor: &StoredTensor, row: &[u8], out: &mut [f32]) -> Option<()> {
+    if form.is_quantised() {
+        for (at, out) in out.chunks_mut(BLOCK).enumerate() {
+            blocks::block(tensor.dtype, row, at)?.widen(out);
+        }
+    } else {
+        for (at, out) in out.iter_mut().enumerate() {
+            *out = blocks::element(tensor.dtype, row, at)?;
+        }
+    }
+    Some(())
+}

@@ -1,0 +1,60 @@
+//! Activations for quantised weights: int8 with a scale for each row and block of 32.
+//!
+//! Rows lie in panels of 16. In a panel, records follow each other as `[block][row]`, so that
+//! the rows of a tile kernel are neighbours. A record has 48 bytes: 32 int8, the scale (f32),
+//! the scale times their sum (f32), -128 times their sum (i32), and -128 times the sum of their
+//! first half (i32).
+
+use super::form::BLOCK;
+use super::kernels::buffer::Buffer;
+use crate::engine::EngineError;
+
+/// Rows of a panel.
+pub const PANEL_ROWS: usize = 16;
+/// Bytes of a record.
+pub const RECORD: usize = 48;
+/// Where the scale is in a record.
+pub const SCALE: usize = 32;
+/// Where -128 times the sum is.
+pub const OFFSET: usize = 40;
+/// Where -128 times the sum of the first half is.
+pub const HALF_OFFSET: usize = 44;
+
+/// Quantised rows.
+#[derive(Debug)]
+pub struct Panels {
+    pub(super) records: Buffer<u8>,
+    rows: usize,
+    /// Blocks of a row.
+    pub blocks: usize,
+}
+
+impl Panels {
+    /// Room for `rows` of up to `columns`.
+    ///
+    /// # Errors
+    /// The system gives no memory.
+    pub fn new(rows: usize, columns: usize) -> Result<Self, EngineError> {
+        let rows = rows.next_multiple_of(PANEL_ROWS);
+        let blocks = columns.div_ceil(BLOCK);
+        Ok(Self { records: Buffer::zeroed(rows * blocks * RECORD)?, rows, blocks })
+    }
+
+    /// Rows there is room for.
+    pub fn rows(&self) -> usize {
+        self.rows
+    }
+
+    /// Where the first record of a row is.
+    pub fn row(&self, row: usize) -> usize {
+        first_record(row, self.blocks)
+    }
+}
+
+/// Where the first record of a row is; the next ones follow at [`RECORD_STRIDE`].
+pub fn first_record(row: usize, blocks: usize) -> usize {
+    ((row / PANEL_ROWS) * blocks * PANEL_ROWS + row % PANEL_ROWS) * RECORD
+}
+
+/// From a row's record to that of its next block.
+pub const RECORD_STRIDE: usize = PANEL_ROWS * RECORD;

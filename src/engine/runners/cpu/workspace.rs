@@ -1,0 +1,98 @@
+//! The memory of a forward pass, kept from pass to pass.
+
+use super::activations::Activations;
+use super::kernels::crew::Crew;
+use super::kernels::head::{Goal, Winners};
+use super::matrix::Matrix;
+use super::model::Model;
+use super::pass::Pass;
+use crate::engine::EngineError;
+
+/// Rows that go through all layers together; a longer pass is cut. Enough to use each weight
+/// many times, few enough for the activations to stay in the caches near the cores.
+pub const MAX_ROWS: usize = 128;
+
+/// Memory for up to [`MAX_ROWS`] rows.
+#[derive(Debug)]
+pub struct Workspace {
+    pub(super) crew: Crew,
+    pub(super) pass: Pass,
+    /// The residual stream.
+    pub(super) stream: Matrix,
+    pub(super) normed: Activations,
+    pub(super) qkv: Matrix,
+    pub(super) angles: Matrix,
+    pub(super) heads: Matrix,
+    pub(super) attended: Activations,
+    pub(super) gated: Activations,
+    /// Numbers of the rows, 0, 1, 2 and on.
+    pub(super) rows: Vec<usize>,
+    pub(super) bases: Vec<usize>,
+    pub(super) head: HeadWorkspace,
+}
+
+/// Memory for the rows that want an answer; it grows with them.
+#[derive(Debug)]
+pub struct HeadWorkspace {
+    pub(super) stream: Matrix,
+    pub(super) normed: Activations,
+    pub(super) rows: Vec<usize>,
+    pub(super) goals: Vec<Goal>,
+    pub(super) winners: Winners,
+}
+
+impl Workspace {
+    /// Memory for this model.
+    ///
+    /// # Errors
+    /// The system gives no memory.
+    pub fn new(model: &Model, mut crew: Crew) -> Result<Self, EngineError> {
+        let Model { heads, hidden, ffn, wanted, .. } = model;
+        let queries = heads.queries * heads.dim;
+        let qkv = model.layers.first().and_then(|layer| layer.qkv.columns.last().copied());
+        crew.reserve(Crew::gate_scratch(MAX_ROWS).max(hidden + 64))?;
+        Ok(Self {
+            crew,
+            pass: Pass::default(),
+            stream: Matrix::zeros(MAX_ROWS, *hidden)?,
+            normed: Activations::new(MAX_ROWS, *hidden, wanted.normed)?,
+            qkv: Matrix::zeros(MAX_ROWS, qkv.unwrap_or(0))?,
+            angles: Matrix::zeros(MAX_ROWS, heads.dim)?,
+            heads: Matrix::zeros(MAX_ROWS, queries)?,
+            attended: Activations::new(MAX_ROWS, queries, wanted.attended)?,
+            gated: Activations::new(MAX_ROWS, *ffn, wanted.gated)?,
+            rows: (0..MAX_ROWS).collect(),
+            bases: Vec::new(),
+            head: HeadWorkspace::new(model, 1)?,
+        })
+    }
+
+    /// Makes room for answers to this many rows, and for attention over this capacity.
+    ///
+    /// # Errors
+    /// The system gives no memory.
+    pub fn reserve(
+        &mut self,
+        model: &Model,
+        answers: usize,
+        capacity: usize,
+    ) -> Result<(), EngineError> {
+        self.crew.reserve(model.heads.scratch(capacity))?;
+        if answers > self.head.stream.rows() {
+            self.head = HeadWorkspace::new(model, answers.next_power_of_two())?;
+        }
+        Ok(())
+    }
+}
+
+impl HeadWorkspace {
+    fn new(model: &Model, rows: usize) -> Result<Self, EngineError> {
+        Ok(Self {
+            stream: Matrix::zeros(rows, model.hidden)?,
+            normed: Activations::new(rows, model.hidden, model.wanted.head)?,
+            rows: (0..rows).collect(),
+            goals: Vec::with_capacity(rows),
+            winners: Winners::default(),
+        })
+    }
+}
