@@ -2,7 +2,7 @@
 
 use std::num::NonZeroUsize;
 
-use batchgen::engine::loader::{Kernels, LoadOptions, Loaded, load};
+use batchgen::engine::loader::{CpuChoices, Kernels, LoadOptions, Loaded, load};
 use batchgen::engine::runner::{Answer, Answers, Cache, Row, Runner, Want};
 use batchgen::engine::runners::{AnyCache, AnyRunner};
 use batchgen::engine::source::ModelSource;
@@ -15,6 +15,9 @@ use tempfile::tempdir;
 use crate::tiny_models::{CONTEXT, EPS, FFN, HEADS, HIDDEN, LLAMA3_CONTEXT, THETA, Tiny, VOCAB};
 
 const TOLERANCE: f32 = 1e-4;
+
+/// The CPU runner without rounding.
+const EXACT: Kernels = Kernels::CpuWith(CpuChoices { isa: None, exact: true });
 
 /// Token sequences of different lengths.
 fn sequences() -> Vec<Vec<u32>> {
@@ -293,7 +296,7 @@ fn assert_follows_oracle(source: &ModelSource, tiny: &Tiny, options: &LoadOption
 fn assert_safetensors_follow(tiny: &Tiny) {
     let folder = tempdir().unwrap();
     let source = tiny.write_safetensors(folder.path());
-    for kernels in [Kernels::Own, Kernels::Candle] {
+    for kernels in [Kernels::Own, Kernels::Candle, EXACT] {
         assert_follows_oracle(&source, tiny, &options(kernels));
     }
 }
@@ -301,7 +304,9 @@ fn assert_safetensors_follow(tiny: &Tiny) {
 fn assert_gguf_follows(tiny: &Tiny, dtype: GgmlDType) {
     let folder = tempdir().unwrap();
     let source = tiny.write_gguf(folder.path().join("tiny.gguf"), dtype);
-    assert_follows_oracle(&source, &tiny.rounded(dtype), &options(Kernels::Own));
+    for kernels in [Kernels::Own, EXACT] {
+        assert_follows_oracle(&source, &tiny.rounded(dtype), &options(kernels));
+    }
 }
 
 #[test]
@@ -366,7 +371,9 @@ fn half_precision_safetensors_equal_the_oracle_on_the_rounded_weights() {
         for tensor in tiny.tensors.values_mut() {
             *tensor = tensor.to_dtype(DType::F32).unwrap();
         }
-        assert_follows_oracle(&source, &tiny, &options(Kernels::Own));
+        for kernels in [Kernels::Own, EXACT] {
+            assert_follows_oracle(&source, &tiny, &options(kernels));
+        }
         let description = load(&source, &LoadOptions::default()).unwrap().description;
         assert_eq!(description.quantization, word);
     }
@@ -392,14 +399,16 @@ fn a_model_too_large_for_f32_keeps_its_blocks_and_stays_close() {
 fn a_row_gives_the_same_bits_alone_and_in_a_batch_with_one_thread_and_with_two() {
     let folder = tempdir().unwrap();
     let source = Tiny::qwen3().write_safetensors(folder.path());
-    let runner = load(&source, &options(Kernels::Own)).unwrap().runner;
-    let one_thread = LoadOptions { threads: NonZeroUsize::new(1), ..LoadOptions::default() };
-    let other = load(&source, &one_thread).unwrap().runner;
-    let alone = one_row_at_a_time(&runner);
-    for batched in [ragged(&runner), ragged(&other)] {
-        for (sequence, position, logits) in batched {
-            let same = alone.iter().find(|seen| (seen.0, seen.1) == (sequence, position));
-            assert!(same.unwrap().2 == logits, "sequence {sequence}, position {position}");
+    for kernels in [Kernels::Own, Kernels::Cpu, EXACT] {
+        let runner = load(&source, &options(kernels)).unwrap().runner;
+        let one_thread = LoadOptions { threads: NonZeroUsize::new(1), ..options(kernels) };
+        let other = load(&source, &one_thread).unwrap().runner;
+        let alone = one_row_at_a_time(&runner);
+        for batched in [ragged(&runner), ragged(&other)] {
+            for (sequence, position, logits) in batched {
+                let same = alone.iter().find(|seen| (seen.0, seen.1) == (sequence, position));
+                assert!(same.unwrap().2 == logits, "sequence {sequence}, position {position}");
+            }
         }
     }
 }
@@ -419,7 +428,7 @@ fn a_token_sees_a_sliding_window_of_tokens_and_no_more() {
     let expected = feed(&full, &tokens[last + 1 - WINDOW..], 1).pop().unwrap();
     let unwindowed = feed(&full, tokens, tokens.len()).pop().unwrap();
     assert!(distance(&expected, &unwindowed) > 10.0 * TOLERANCE);
-    for kernels in [Kernels::Own, Kernels::Candle] {
+    for kernels in [Kernels::Own, Kernels::Candle, EXACT] {
         let windowed = load(&windowed, &options(kernels)).unwrap().runner;
         for chunk in [1, tokens.len()] {
             let seen = feed(&windowed, tokens, chunk).pop().unwrap();
