@@ -104,6 +104,8 @@ struct Place<'a> {
     scratch: *mut f32,
     out: *mut f32,
     out_stride: usize,
+    /// The keys of the next unit.
+    next: *const u8,
 }
 
 impl Crew {
@@ -147,16 +149,20 @@ impl Crew {
         let scratch = self.scratch.parts(heads.scratch(capacity));
         let (out, out_stride) = (Shared::new(out.as_mut_ptr()), out.stride());
         self.team.run(&|thread| {
-            for unit in &units[bounds[thread]..bounds[thread + 1]] {
+            let mine = &units[bounds[thread]..bounds[thread + 1]];
+            let blocks = |unit: &Unit| {
                 let offset = (layer.layer * heads.kv + unit.head) * bytes;
-                let base = std::ptr::with_exposed_provenance_mut::<u8>(bases[unit.slot]);
+                std::ptr::with_exposed_provenance_mut::<u8>(bases[unit.slot]).wrapping_add(offset)
+            };
+            for (number, unit) in mine.iter().enumerate() {
                 let place = Place {
                     kernels,
                     heads,
                     layer,
                     inputs,
                     unit: *unit,
-                    blocks: base.wrapping_add(offset),
+                    blocks: blocks(unit),
+                    next: mine.get(number + 1).map_or(std::ptr::null(), |unit| blocks(unit)),
                     scratch: scratch.part(thread),
                     out: out.pointer(),
                     out_stride,
@@ -215,6 +221,8 @@ impl Place<'_> {
                 scores,
                 scores_stride: self.inputs.capacity.next_multiple_of(POSITIONS),
                 out: results,
+                // the next row of this unit reads the same keys
+                next: if at + 1 < self.unit.rows { self.blocks } else { self.next },
             });
             for h in 0..group {
                 let head = self.unit.head * group + h;

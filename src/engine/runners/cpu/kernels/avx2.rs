@@ -223,10 +223,49 @@ impl Simd for Avx2 {
     }
 
     #[inline(always)]
+    unsafe fn sum(a: Self::F) -> f32 {
+        eight_add(_mm256_add_ps(a.0, a.1))
+    }
+
+    #[inline(always)]
+    unsafe fn greatest(a: Self::F) -> f32 {
+        eight_max(_mm256_max_ps(a.0, a.1))
+    }
+
+    #[inline(always)]
+    unsafe fn sum_int(a: Self::I) -> i32 {
+        eight_add_int(_mm256_add_epi32(a.0, a.1))
+    }
+
+    #[inline(always)]
     fn prefetch(address: *const u8) {
         // SAFETY: a prefetch of an address that is not mapped does nothing.
         unsafe { _mm_prefetch::<_MM_HINT_T0>(address.cast()) }
     }
+}
+
+/// The sum of 8 lanes: those 4 apart, 2 apart, neighbours.
+#[inline(always)]
+pub(super) unsafe fn eight_add(a: __m256) -> f32 {
+    let four = _mm_add_ps(_mm256_castps256_ps128(a), _mm256_extractf128_ps::<1>(a));
+    let two = _mm_add_ps(four, _mm_movehl_ps(four, four));
+    _mm_cvtss_f32(_mm_add_ss(two, _mm_movehdup_ps(two)))
+}
+
+/// The greatest of 8 lanes.
+#[inline(always)]
+pub(super) unsafe fn eight_max(a: __m256) -> f32 {
+    let four = _mm_max_ps(_mm256_castps256_ps128(a), _mm256_extractf128_ps::<1>(a));
+    let two = _mm_max_ps(four, _mm_movehl_ps(four, four));
+    _mm_cvtss_f32(_mm_max_ss(two, _mm_movehdup_ps(two)))
+}
+
+/// The sum of 8 lanes.
+#[inline(always)]
+pub(super) unsafe fn eight_add_int(a: __m256i) -> i32 {
+    let four = _mm_add_epi32(_mm256_castsi256_si128(a), _mm256_extracti128_si256::<1>(a));
+    let two = _mm_add_epi32(four, _mm_shuffle_epi32::<0b11_10_11_10>(four));
+    _mm_cvtsi128_si32(_mm_add_epi32(two, _mm_shuffle_epi32::<0b01_01_01_01>(two)))
 }
 
 #[inline(always)]

@@ -3,6 +3,7 @@
 
 use std::arch::x86_64::*;
 
+use super::avx2::{eight_add, eight_add_int, eight_max};
 use super::simd::Simd;
 use super::table::kernels;
 
@@ -180,6 +181,24 @@ impl Simd for Avx512 {
     unsafe fn dot_bytes(sum: Self::I, weights: Self::B, activations: *const i8) -> Self::I {
         // the weights' excess of 128 is taken back by the start of the sum
         Self::dot_nibbles(sum, weights, activations)
+    }
+
+    #[inline(always)]
+    unsafe fn sum(a: Self::F) -> f32 {
+        eight_add(_mm256_add_ps(_mm512_castps512_ps256(a), _mm512_extractf32x8_ps::<1>(a)))
+    }
+
+    #[inline(always)]
+    unsafe fn greatest(a: Self::F) -> f32 {
+        eight_max(_mm256_max_ps(_mm512_castps512_ps256(a), _mm512_extractf32x8_ps::<1>(a)))
+    }
+
+    #[inline(always)]
+    unsafe fn sum_int(a: Self::I) -> i32 {
+        eight_add_int(_mm256_add_epi32(
+            _mm512_castsi512_si256(a),
+            _mm512_extracti64x4_epi64::<1>(a),
+        ))
     }
 
     #[inline(always)]

@@ -95,7 +95,12 @@ pub(super) struct HeadsCall {
     pub scores: *mut f32,
     pub scores_stride: usize,
     pub out: *mut f32,
+    /// The keys that are needed next.
+    pub next: *const u8,
 }
+
+/// Halves of blocks (keys or values) that are brought near before they are needed.
+const AHEAD: usize = 2;
 
 impl HeadsCall {
     fn first_block(&self) -> usize {
@@ -112,6 +117,30 @@ impl HeadsCall {
 
     unsafe fn values<E: Element>(&self, block: usize) -> *const u8 {
         self.keys::<E>(block).add(self.width * POSITIONS * E::BYTES)
+    }
+
+    /// What is needed soon after the keys of a block: first all keys are read, then all values.
+    fn after_keys<E: Element>(&self, block: usize) -> *const u8 {
+        let half = self.width * POSITIONS * E::BYTES;
+        let (first, end) = (self.first_block(), self.end_block());
+        let ahead = block + AHEAD;
+        let offset = if ahead < end {
+            ahead * 2 * half
+        } else {
+            (first + (ahead - end)).min(end - 1) * 2 * half + half
+        };
+        self.blocks.wrapping_add(offset)
+    }
+
+    /// What is needed soon after the values of a block.
+    fn after_values<E: Element>(&self, block: usize) -> *const u8 {
+        let half = self.width * POSITIONS * E::BYTES;
+        let (ahead, end) = (block + AHEAD, self.end_block());
+        if ahead < end {
+            self.blocks.wrapping_add(ahead * 2 * half + half)
+        } else {
+            self.next.wrapping_add((ahead - end) * 2 * half)
+        }
     }
 }
 
@@ -158,8 +187,11 @@ unsafe fn scores<S: Simd, E: Element, const H: usize>(call: &HeadsCall, head: us
     let mut out = call.scores.add(head * call.scores_stride);
     for block in call.first_block()..call.end_block() {
         let keys = call.keys::<E>(block);
+        let ahead = call.after_keys::<E>(block);
         let mut sums = [[S::zero(); 2]; H];
         for d in 0..call.width {
+            // a row of f16 keys is a cache line
+            S::prefetch(ahead.wrapping_add(d * POSITIONS * E::BYTES));
             let low = E::load::<S>(keys.add(d * POSITIONS * E::BYTES));
             let high = E::load::<S>(keys.add((d * POSITIONS + LANES) * E::BYTES));
             for (h, sums) in sums.iter_mut().enumerate() {
@@ -215,7 +247,12 @@ unsafe fn mix<S: Simd, E: Element, const H: usize, const C: usize>(
         let values = call.values::<E>(block).add(column * E::BYTES);
         let from = (block * POSITIONS).max(call.start);
         let to = ((block + 1) * POSITIONS).min(call.end);
+        let ahead = call.after_values::<E>(block).wrapping_add(column * E::BYTES);
         for position in from..to {
+            let place = (position - block * POSITIONS) * call.width * E::BYTES;
+            for line in 0..(C * LANES * E::BYTES).div_ceil(64) {
+                S::prefetch(ahead.wrapping_add(place + 64 * line));
+            }
             let value = values.add((position - block * POSITIONS) * call.width * E::BYTES);
             let mut vectors = [S::zero(); C];
             for (c, vector) in vectors.iter_mut().enumerate() {

@@ -5,7 +5,7 @@ use std::arch::aarch64::*;
 
 use half::f16;
 
-use super::simd::{LANES, Simd};
+use super::simd::{LANES, Simd, tree};
 use super::table::kernels;
 
 /// NEON, which every aarch64 machine has.
@@ -186,6 +186,25 @@ impl Simd for Neon {
     unsafe fn dot_bytes(sum: Ints, weights: Self::B, activations: *const i8) -> Ints {
         let signed = |weights| vreinterpretq_s8_u8(veorq_u8(weights, vdupq_n_u8(128)));
         dot(sum, weights.map(signed), activations)
+    }
+
+    #[inline(always)]
+    unsafe fn sum(a: Floats) -> f32 {
+        let mut lanes = [0.0f32; LANES];
+        Self::store(lanes.as_mut_ptr(), a);
+        tree(lanes, |a, b| a + b)
+    }
+
+    #[inline(always)]
+    unsafe fn greatest(a: Floats) -> f32 {
+        let mut lanes = [0.0f32; LANES];
+        Self::store(lanes.as_mut_ptr(), a);
+        tree(lanes, |a, b| if a > b { a } else { b })
+    }
+
+    #[inline(always)]
+    unsafe fn sum_int(a: Ints) -> i32 {
+        vaddvq_s32(vaddq_s32(vaddq_s32(a[0], a[1]), vaddq_s32(a[2], a[3])))
     }
 
     #[inline(always)]

@@ -38,12 +38,17 @@ pub(super) unsafe fn norm<S: Simd>(
     out: *mut f32,
 ) {
     let vectors = count.div_ceil(BLOCK) * BLOCK / LANES;
-    let mut squares = S::zero();
-    for v in 0..vectors {
-        let x = S::load(x.add(v * LANES));
-        squares = S::fma(x, x, squares);
+    // four sums side by side hide the latency of the additions
+    let mut squares = [S::zero(); 4];
+    for v in (0..vectors).step_by(4) {
+        for (i, square) in squares.iter_mut().enumerate().take(vectors - v) {
+            let x = S::load(x.add((v + i) * LANES));
+            *square = S::fma(x, x, *square);
+        }
     }
-    let factor = S::splat(1.0 / (S::sum(squares) / count as f32 + eps).sqrt());
+    let [a, b, c, d] = squares;
+    let sum = S::sum(S::add(S::add(a, b), S::add(c, d)));
+    let factor = S::splat(1.0 / (sum / count as f32 + eps).sqrt());
     for v in 0..vectors {
         let x = S::mul(S::load(x.add(v * LANES)), factor);
         S::store(out.add(v * LANES), S::mul(x, S::load(weight.add(v * LANES))));

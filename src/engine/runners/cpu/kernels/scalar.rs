@@ -3,7 +3,7 @@
 
 use half::{bf16, f16};
 
-use super::simd::{LANES, Simd};
+use super::simd::{LANES, Simd, tree};
 use super::table::kernels;
 
 /// Plain Rust.
@@ -178,6 +178,21 @@ impl Simd for Scalar {
     #[inline(always)]
     unsafe fn dot_bytes(sum: Self::I, weights: Self::B, activations: *const i8) -> Self::I {
         dot(sum, weights, activations, |weight| i32::from(weight) - 128)
+    }
+
+    #[inline(always)]
+    unsafe fn sum(a: Self::F) -> f32 {
+        tree(a, |a, b| a + b)
+    }
+
+    #[inline(always)]
+    unsafe fn greatest(a: Self::F) -> f32 {
+        tree(a, |a, b| if a > b { a } else { b })
+    }
+
+    #[inline(always)]
+    unsafe fn sum_int(a: Self::I) -> i32 {
+        tree(a, |a, b| a.wrapping_add(b))
     }
 
     #[inline(always)]

@@ -85,34 +85,17 @@ pub(super) trait Simd: Copy {
         Self::splat(0.0)
     }
 
-    /// The sum of the lanes, always in this order.
-    #[inline(always)]
-    unsafe fn sum(a: Self::F) -> f32 {
-        let mut lanes = [0.0f32; LANES];
-        Self::store(lanes.as_mut_ptr(), a);
-        tree(lanes, |a, b| a + b)
-    }
-
+    /// The sum of the lanes in the order of [`tree`].
+    unsafe fn sum(a: Self::F) -> f32;
     /// The greatest lane, of numbers.
-    #[inline(always)]
-    unsafe fn greatest(a: Self::F) -> f32 {
-        let mut lanes = [0.0f32; LANES];
-        Self::store(lanes.as_mut_ptr(), a);
-        tree(lanes, |a, b| if a > b { a } else { b })
-    }
-
+    unsafe fn greatest(a: Self::F) -> f32;
     /// The sum of the lanes.
-    #[inline(always)]
-    unsafe fn sum_int(a: Self::I) -> i32 {
-        let mut lanes = [0i32; LANES];
-        Self::store_int(lanes.as_mut_ptr(), a);
-        tree(lanes, |a, b| a.wrapping_add(b))
-    }
+    unsafe fn sum_int(a: Self::I) -> i32;
 }
 
 /// Folds halves onto each other: 16 lanes, 8, 4, 2, 1.
 #[inline(always)]
-fn tree<T: Copy>(mut lanes: [T; LANES], fold: impl Fn(T, T) -> T) -> T {
+pub(super) fn tree<T: Copy>(mut lanes: [T; LANES], fold: impl Fn(T, T) -> T) -> T {
     let mut half = LANES / 2;
     while half > 0 {
         for lane in 0..half {

@@ -27,7 +27,7 @@ pub(super) struct TileCall {
     pub out: *mut f32,
     /// Weights that are needed soon.
     pub ahead: *const u8,
-    /// Cache lines of them to bring near with each block.
+    /// Cache lines of them to bring near.
     pub lines: usize,
 }
 
@@ -73,12 +73,9 @@ pub(super) unsafe fn quantised<S: Simd, Q: Quants, const R: usize>(call: &TileCa
     let mut weights = call.weights;
     let mut scales = call.weights.add(call.blocks * Q::FORM.block_bytes());
     let mut record = call.input;
-    let mut ahead = call.ahead;
+    let mut ahead = Ahead::new(call);
     for _ in 0..call.blocks {
-        for _ in 0..call.lines {
-            S::prefetch(ahead);
-            ahead = ahead.wrapping_add(64);
-        }
+        ahead.step::<S>();
         let [first, second] = integer_sums::<S, Q, R>(weights, record);
         let row = COLUMN_BYTES * if Q::WIDE { 2 } else { 1 };
         let d = scale::<S, Q>(scales);
@@ -101,6 +98,31 @@ pub(super) unsafe fn quantised<S: Simd, Q: Quants, const R: usize>(call: &TileCa
     }
     for (r, total) in totals.iter().enumerate() {
         S::store(call.out.add(r * LANES), *total);
+    }
+}
+
+/// What is brought near while a tile is computed, some lines with each block.
+struct Ahead {
+    address: *const u8,
+    left: usize,
+    each: usize,
+}
+
+impl Ahead {
+    #[inline(always)]
+    fn new(call: &TileCall) -> Self {
+        let each = call.lines.div_ceil(call.blocks.max(1));
+        Self { address: call.ahead, left: call.lines, each }
+    }
+
+    #[inline(always)]
+    fn step<S: Simd>(&mut self) {
+        let now = self.each.min(self.left);
+        self.left -= now;
+        for _ in 0..now {
+            S::prefetch(self.address);
+            self.address = self.address.wrapping_add(64);
+        }
     }
 }
 
@@ -195,12 +217,9 @@ pub(super) unsafe fn dense<S: Simd, D: Dense, const R: usize>(call: &TileCall) {
     let mut totals = [S::zero(); R];
     let mut weights = call.weights;
     let mut input = call.input.cast::<f32>();
-    let mut ahead = call.ahead;
+    let mut ahead = Ahead::new(call);
     for _ in 0..call.blocks {
-        for _ in 0..call.lines {
-            S::prefetch(ahead);
-            ahead = ahead.wrapping_add(64);
-        }
+        ahead.step::<S>();
         for k in 0..BLOCK {
             let row = D::load::<S>(weights.add(k * D::FORM.block_bytes() / BLOCK));
             for (r, total) in totals.iter_mut().enumerate() {
