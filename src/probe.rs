@@ -14,7 +14,7 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 
 pub use available::{available_memory, available_memory_under};
-pub use host::{Gpu, Host, host};
+pub use host::{Gpu, Host, cores, host};
 
 use amd::Amd;
 use nvidia::Nvidia;

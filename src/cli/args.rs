@@ -255,7 +255,7 @@ pub struct ProviderFlags {
     /// Name of the environment variable that holds the key
     #[arg(long, value_name = "NAME")]
     pub api_key_env: Option<String>,
-    /// The local engine's runner; default: candle
+    /// The local engine's runner, cpu or candle; default: cpu, on a GPU candle
     #[arg(long, value_name = "RUNNER")]
     pub runner: Option<String>,
     /// Threads of the local engine; default: the physical cores

@@ -26,8 +26,8 @@ use super::{EngineError, device};
 /// How to load a model.
 #[derive(Debug, Clone, Default)]
 pub struct LoadOptions {
-    /// Threads of the CPU; all of its cores where it is `None`. It sizes the pool that this
-    /// engine's own loops and candle's matrix products run in. Candle's quantised products
+    /// Threads of the CPU; all of its cores where it is `None`. It sizes the team of the CPU
+    /// runner, or the pool that the candle runner's loops and candle's matrix products run in. Candle's quantised products
     /// (models too large for f32) have a pool of their own for the whole process, which only
     /// the environment variable `RAYON_NUM_THREADS` sizes.
     pub threads: Option<NonZeroUsize>,
@@ -37,11 +37,14 @@ pub struct LoadOptions {
     pub kernels: Kernels,
 }
 
-/// Which code computes on the CPU; a GPU is always candle's.
+/// Which code computes.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Kernels {
-    /// The fast CPU runner, with the machine's best instruction set.
+    /// The fast CPU runner where this build computes on the CPU and the runner has the model's
+    /// architecture, otherwise candle.
     #[default]
+    Best,
+    /// The fast CPU runner, whatever GPU there is, with the machine's best instruction set.
     Cpu,
     /// The fast CPU runner, told how to compute.
     CpuWith(CpuChoices),
@@ -86,6 +89,8 @@ pub struct ModelDescription {
     pub vocabulary: usize,
     /// Which code computes: `cpu`, `candle`, `candle-transformers`.
     pub runner: String,
+    /// The instruction set and the threads of the CPU runner: `avx512`, 2.
+    pub team: Option<(String, usize)>,
     /// `cpu`, `cuda`, `metal`.
     pub device: String,
     /// Whether a greedy row is bit for bit the same whatever it is batched with.
@@ -101,12 +106,13 @@ pub struct ModelDescription {
 pub fn load(source: &ModelSource, options: &LoadOptions) -> Result<Loaded, EngineError> {
     let Opened { files, decoder, metadata } = open(source)?;
     let inventory = Inventory::take(&files, &decoder)?;
-    let device = device::select()?;
+    let device = options.kernels.device()?;
     let plan = Plan::make(&files, &inventory, &decoder, options, &device)?;
     let (parameters, quantization) = (inventory.parameters, quantization(&files));
     let pool = thread_pool(options)?;
     // our own loops compute each row alone; candle's products choose their way by the batch
-    let batch_invariant = matches!(plan, Plan::Own(Form::Panels) | Plan::Transformers);
+    let batch_invariant =
+        matches!(plan, Plan::Cpu(_) | Plan::Own(Form::Panels) | Plan::Transformers);
     let runner = match plan {
         Plan::Own(form) => {
             let files = Arc::new(files);
@@ -135,6 +141,7 @@ pub fn load(source: &ModelSource, options: &LoadOptions) -> Result<Loaded, Engin
         context_length: context_length(&decoder),
         vocabulary: runner.vocabulary(),
         runner: runner.kind().word().to_string(),
+        team: runner.team(),
         device: device::word(&device).to_string(),
         batch_invariant,
     };
@@ -180,6 +187,12 @@ impl Plan {
     ) -> Result<Self, EngineError> {
         let budget = memory::Budget::read(options.memory_limit);
         if decoder.architecture == Architecture::Phi3 {
+            if matches!(options.kernels, Kernels::Cpu | Kernels::CpuWith(_)) {
+                return Err(EngineError::Unsupported {
+                    reason: "the cpu runner does not have the architecture phi3".into(),
+                    instead: "leave the runner out, or use --runner candle".into(),
+                });
+            }
             transformers::check(decoder, files.naming)?;
             let dtype = transformers_type(files, device);
             let needed = transformers::weight_bytes(files, inventory, dtype);
@@ -191,7 +204,9 @@ impl Plan {
             return Ok(Self::Own(Form::Dense(device_type(files))));
         }
         match options.kernels {
-            Kernels::Cpu => Self::cpu(files, inventory, CpuChoices::default(), budget),
+            Kernels::Best | Kernels::Cpu => {
+                Self::cpu(files, inventory, CpuChoices::default(), budget)
+            }
             Kernels::CpuWith(choices) => Self::cpu(files, inventory, choices, budget),
             Kernels::Candle => {
                 budget.check(needs.f32, &files.source)?;
@@ -218,6 +233,16 @@ impl Plan {
     ) -> Result<Self, EngineError> {
         budget.check(cpu::packed_bytes(files, inventory, choices.exact), &files.source)?;
         Ok(Self::Cpu(choices))
+    }
+}
+
+impl Kernels {
+    /// Where it computes.
+    fn device(self) -> Result<Device, EngineError> {
+        match self {
+            Self::Cpu | Self::CpuWith(_) => Ok(Device::Cpu),
+            Self::Best | Self::Own | Self::Candle => device::select(),
+        }
     }
 }
 

@@ -52,6 +52,14 @@ impl AnyRunner {
             Self::Transformers(_) => RunnerKind::Transformers,
         }
     }
+
+    /// The instruction set and the threads of the CPU runner.
+    pub fn team(&self) -> Option<(String, usize)> {
+        match self {
+            Self::Cpu(runner) => Some((runner.isa().word().to_string(), runner.threads())),
+            Self::Candle(_) | Self::Transformers(_) => None,
+        }
+    }
 }
 
 impl Runner for AnyRunner {

@@ -155,6 +155,19 @@ impl TensorFiles {
         self.maps.first().map_or(&[], |map| &map[..])
     }
 
+    /// Gives back the memory that the files' pages take; what is read again comes from the files
+    /// again.
+    pub fn release(&self) {
+        #[cfg(unix)]
+        for map in &self.maps {
+            #[allow(unsafe_code)]
+            // SAFETY: the map is read-only, so its pages hold nothing but the file's bytes.
+            let advised = unsafe { map.unchecked_advise(memmap2::UncheckedAdvice::DontNeed) };
+            // only advice: where it fails, the system takes the pages back when it needs them
+            let _ = advised;
+        }
+    }
+
     /// The bytes of a tensor of these files.
     pub fn bytes(&self, tensor: &StoredTensor) -> &[u8] {
         &self.maps[tensor.file][tensor.range.clone()]

@@ -34,6 +34,14 @@ pub struct Gpu {
     pub memory_bytes: Option<u64>,
 }
 
+/// Cores that this program may use, limits of containers included; a core that runs two threads
+/// counts once.
+pub fn cores() -> Option<usize> {
+    let processors = std::thread::available_parallelism().ok().map(usize::from);
+    let physical = System::physical_core_count().ok().filter(|cores| *cores > 0);
+    processors.into_iter().chain(physical).min()
+}
+
 /// This machine.
 pub fn host() -> Host {
     let os = System::long_os_version().unwrap_or_else(|_| std::env::consts::OS.to_owned());

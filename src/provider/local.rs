@@ -267,7 +267,8 @@ fn no_offline() -> Support {
 fn load_options(spec: &ProviderSpec) -> Result<LoadOptions, Failure> {
     let invalid = |message: String| Failure::new(FailureKind::InvalidRequest, message);
     let kernels = match spec.runner.as_deref() {
-        None | Some("cpu") => Kernels::Cpu,
+        None => Kernels::Best,
+        Some("cpu") => Kernels::Cpu,
         Some("candle") => Kernels::Own,
         Some(other) => {
             return Err(invalid(format!("there is no runner \"{other}\"; runners: cpu, candle")));
@@ -314,7 +315,12 @@ fn details(description: &ModelDescription, spec: &ProviderSpec) -> Vec<(String, 
         ("quantization", description.quantization.clone()),
         ("runner", description.runner.clone()),
     ];
-    details.extend(spec.threads.map(|threads| ("threads", threads.to_string())));
+    match &description.team {
+        Some((set, threads)) => {
+            details.extend([("kernels", set.clone()), ("threads", threads.to_string())]);
+        }
+        None => details.extend(spec.threads.map(|threads| ("threads", threads.to_string()))),
+    }
     details.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
 }
 

@@ -20,7 +20,7 @@ pub struct ProviderSpec {
     /// Name of the environment variable that holds the key.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub api_key_env: Option<String>,
-    /// The local engine's runner; `cpu`, the default, or `candle`.
+    /// The local engine's runner, `cpu` or `candle`; by default `cpu`, and on a GPU `candle`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub runner: Option<String>,
     /// Threads of the local engine; default: the physical cores.

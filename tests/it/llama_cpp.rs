@@ -43,6 +43,8 @@ const PROMPTS: [&str; 24] = [
 ];
 
 const TOKENS: usize = 48;
+/// Log-probabilities this close may change places when activations are rounded to int8.
+const NEAR_TIE: f64 = 0.3;
 
 fn source(path: std::path::PathBuf) -> ModelSource {
     ModelSource {
@@ -73,11 +75,17 @@ fn smollm2_chooses_the_first_tokens_that_a_llama_cpp_server_chooses() {
     for (place, prompt) in prompts.iter().enumerate() {
         let theirs = complete(&server, prompt);
         let first = &theirs["completion_probabilities"][0];
+        let best = first["top_logprobs"][0]["logprob"].as_f64().unwrap();
         let their_id = first["top_logprobs"][0]["id"].as_u64().unwrap() as u32;
         let our_id = (0..ours[place].len() as u32)
             .max_by(|a, b| ours[place][*a as usize].total_cmp(&ours[place][*b as usize]))
             .unwrap();
         same_first += usize::from(our_id == their_id);
+        let ties = first["top_logprobs"].as_array().unwrap().iter();
+        let mut ties =
+            ties.take_while(|candidate| best - candidate["logprob"].as_f64().unwrap() < NEAR_TIE);
+        let near = ties.any(|candidate| candidate["id"].as_u64().unwrap() as u32 == our_id);
+        assert!(near, "prompt {place}: {our_id} is no near tie of {first}");
         for candidate in first["top_logprobs"].as_array().unwrap() {
             let id = candidate["id"].as_u64().unwrap() as usize;
             let difference = (candidate["logprob"].as_f64().unwrap() - ours[place][id]).abs();
@@ -90,8 +98,9 @@ fn smollm2_chooses_the_first_tokens_that_a_llama_cpp_server_chooses() {
          {same_text}, largest difference of a top-5 log-probability {largest:.3}",
         prompts.len()
     );
-    assert!(same_first + 1 >= prompts.len(), "only {same_first} first tokens are equal");
-    // int8 activations there, f32 here: measured 0.1 to 0.5; a wrong rope or norm gives several
+    assert!(same_first + 4 >= prompts.len(), "only {same_first} first tokens are equal");
+    // both round activations to int8, each in its way: measured 0.1 to 0.5; a wrong rope or norm
+    // gives several
     assert!(largest < 1.5, "a log-probability differs by {largest}");
 }
 

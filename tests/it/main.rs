@@ -9,6 +9,7 @@ mod conformance;
 mod damaged_models;
 mod headless;
 mod inspection;
+mod invariance;
 mod llama_cpp;
 mod llama_server;
 mod logits;

@@ -36,6 +36,7 @@ use super::super::EngineError;
 use super::super::arch::Decoder;
 use super::super::runner::{Answers, Row, Runner};
 use super::super::weights::{Inventory, TensorFiles};
+use crate::probe;
 
 /// Bytes that the packed weights of a model take.
 pub fn packed_bytes(files: &TensorFiles, inventory: &Inventory, exact: bool) -> u64 {
@@ -50,7 +51,7 @@ pub fn packed_bytes(files: &TensorFiles, inventory: &Inventory, exact: bool) -> 
 /// How the CPU runner computes.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct CpuOptions {
-    /// Threads; all cores where it is `None`.
+    /// Threads; all physical cores where it is `None`.
     pub threads: Option<NonZeroUsize>,
     /// The instruction set; the machine's best where it is `None`.
     pub isa: Option<Isa>,
@@ -76,11 +77,11 @@ impl CpuRunner {
         files: &Arc<TensorFiles>,
         options: CpuOptions,
     ) -> Result<Self, EngineError> {
-        let threads = options.threads.or_else(|| std::thread::available_parallelism().ok());
-        let threads = threads.map_or(1, NonZeroUsize::get);
+        let threads = options.threads.map(NonZeroUsize::get).or_else(probe::cores).unwrap_or(1);
         let crew = Crew::new(threads, options.isa.unwrap_or_else(Isa::best))?;
         let build = Build { decoder, inventory, files, exact: options.exact, threads };
         let model = build.run()?;
+        files.release();
         let workspace = RefCell::new(Workspace::new(&model, crew)?);
         Ok(Self { model, workspace })
     }
@@ -88,6 +89,11 @@ impl CpuRunner {
     /// The instruction set that computes.
     pub fn isa(&self) -> Isa {
         self.workspace.borrow().crew.isa()
+    }
+
+    /// The threads that compute.
+    pub fn threads(&self) -> usize {
+        self.workspace.borrow().crew.threads()
     }
 }
 

@@ -28,3 +28,6 @@ pub mod head;
 pub mod isa;
 pub mod multiply;
 pub mod prepare;
+
+#[cfg(test)]
+mod tests;

@@ -308,3 +308,6 @@ fn pack_floats(row: &[f32], column: usize, tile: &mut [u8]) -> Option<()> {
     }
     Some(())
 }
+
+#[cfg(test)]
+mod tests;

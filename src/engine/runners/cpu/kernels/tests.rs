@@ -1,0 +1,360 @@
+//! Every kernel of every instruction set of this machine against its scalar twin, bit for bit,
+//! and the scalar ones against plain arithmetic.
+
+use half::f16;
+use proptest::prelude::*;
+
+use super::heads::{HeadsCall, POSITIONS};
+use super::isa::Isa;
+use super::rows::Best;
+use super::scalar;
+use super::simd::LANES;
+use super::table::Kernels;
+use super::tile::{MAX_ROWS, TileCall};
+use crate::engine::runners::cpu::form::{BLOCK, COLUMNS, FORMS, Form};
+use crate::engine::runners::cpu::panel::{PANEL_ROWS, RECORD, RECORD_STRIDE};
+
+const SCALAR: &Kernels = &scalar::KERNELS;
+
+fn others() -> impl Iterator<Item = (Isa, &'static Kernels)> {
+    let all = Isa::ALL.into_iter().filter(|isa| *isa != Isa::Scalar);
+    all.filter_map(|isa| Some((isa, isa.table()?)))
+}
+
+/// Numbers that depend on the seed alone, in -1..1.
+fn noise(seed: u64) -> impl Iterator<Item = f32> {
+    let mut state = seed.wrapping_mul(2).wrapping_add(1);
+    std::iter::repeat_with(move || {
+        state =
+            state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (state >> 40) as f32 / (1u64 << 23) as f32 - 1.0
+    })
+}
+
+fn floats(seed: u64, count: usize) -> Vec<f32> {
+    noise(seed).take(count).collect()
+}
+
+/// A tile of any quants with scales that are numbers.
+fn tile(form: Form, blocks: usize, seed: u64) -> Vec<u8> {
+    let mut bytes: Vec<u8> =
+        noise(seed).map(|x| (x * 128.0) as i8 as u8).take(form.tile_bytes(blocks)).collect();
+    let scales = &mut bytes[blocks * form.block_bytes()..];
+    match form {
+        Form::U4 | Form::U8 | Form::U8Min => {
+            put(scales, noise(seed + 1).map(|x| f16::from_f32(x).to_le_bytes()))
+        }
+        Form::U4Wide | Form::U8MinWide | Form::U8Halves => {
+            put(scales, noise(seed + 1).map(f32::to_le_bytes))
+        }
+        Form::F32 => put(&mut bytes, noise(seed + 1).map(f32::to_le_bytes)),
+        Form::F16 => put(&mut bytes, noise(seed + 1).map(|x| f16::from_f32(x).to_le_bytes())),
+        Form::Bf16 => {
+            put(&mut bytes, noise(seed + 1).map(|x| half::bf16::from_f32(x).to_le_bytes()))
+        }
+    }
+    bytes
+}
+
+fn put<const N: usize>(place: &mut [u8], values: impl Iterator<Item = [u8; N]>) {
+    place.chunks_exact_mut(N).zip(values).for_each(|(place, value)| place.copy_from_slice(&value));
+}
+
+/// A panel of quantised rows.
+fn records(kernels: &Kernels, rows: &[f32], blocks: usize) -> Vec<u8> {
+    let mut panel = vec![0; PANEL_ROWS * blocks * RECORD];
+    for (number, row) in rows.chunks(blocks * BLOCK).enumerate() {
+        let record = panel[number * RECORD..].as_mut_ptr();
+        // SAFETY: the row has these blocks, and so has its place in the panel.
+        unsafe { (kernels.quantise)(row.as_ptr(), blocks, record, RECORD_STRIDE) };
+    }
+    panel
+}
+
+fn multiply(
+    kernels: &Kernels,
+    form: Form,
+    tile: &[u8],
+    input: &[u8],
+    stride: usize,
+    blocks: usize,
+    rows: usize,
+) -> Vec<u32> {
+    let mut out = [[0.0f32; COLUMNS]; MAX_ROWS];
+    let call = TileCall {
+        weights: tile.as_ptr(),
+        blocks,
+        input: input.as_ptr(),
+        input_stride: stride,
+        out: out.as_mut_ptr().cast(),
+        ahead: tile.as_ptr(),
+        lines: 3,
+    };
+    // SAFETY: the tile is whole and the input has these rows.
+    unsafe { kernels.tile(form, rows)(&call) };
+    out[..rows].iter().flatten().map(|value| value.to_bits()).collect()
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(48))]
+
+    #[test]
+    fn a_tile_gives_the_same_bits_on_every_instruction_set_and_beside_any_rows(
+        which in 0..FORMS.len(), rows in 1..=MAX_ROWS, blocks in 1usize..9, seed in any::<u32>(),
+    ) {
+        let (form, seed) = (FORMS[which], u64::from(seed));
+        let tile = tile(form, blocks, seed);
+        let width = blocks * BLOCK;
+        let x = floats(seed + 2, rows * width);
+        let (input, step) = if form.is_quantised() {
+            (records(SCALAR, &x, blocks), RECORD)
+        } else {
+            (x.iter().flat_map(|x| x.to_le_bytes()).collect(), width * 4)
+        };
+        let alone: Vec<u32> = (0..rows)
+            .flat_map(|row| multiply(SCALAR, form, &tile, &input[row * step..], width, blocks, 1))
+            .collect();
+        for (isa, kernels) in others().chain([(Isa::Scalar, SCALAR)]) {
+            let together = multiply(kernels, form, &tile, &input, width, blocks, rows);
+            prop_assert_eq!(&together, &alone, "{:?} {:?}", isa, form);
+        }
+    }
+
+    #[test]
+    fn rows_are_normed_and_quantised_to_the_same_bits(
+        blocks in 1usize..20, cut in 0usize..BLOCK, seed in any::<u32>(), size in -40i32..20,
+    ) {
+        let (count, seed) = (blocks * BLOCK - cut, u64::from(seed));
+        let scale = 2f32.powi(size);
+        let mut x: Vec<f32> = noise(seed).map(|x| x * scale).take(blocks * BLOCK).collect();
+        x[count..].fill(0.0);
+        let weight = floats(seed + 1, blocks * BLOCK);
+        let norm = |kernels: &Kernels| {
+            let mut out = vec![0.0f32; blocks * BLOCK];
+            // SAFETY: all three have these blocks.
+            unsafe { (kernels.norm)(x.as_ptr(), weight.as_ptr(), count, 1e-5, out.as_mut_ptr()) };
+            out.into_iter().map(f32::to_bits).collect::<Vec<_>>()
+        };
+        for (isa, kernels) in others() {
+            prop_assert_eq!(norm(kernels), norm(SCALAR), "{:?}", isa);
+            prop_assert_eq!(records(kernels, &x, blocks), records(SCALAR, &x, blocks), "{:?}", isa);
+        }
+    }
+
+    #[test]
+    fn gate_and_rope_give_the_same_bits(seed in any::<u32>(), half in 1usize..70, scale in 0.1f32..60.0) {
+        let seed = u64::from(seed);
+        let (gate, up): (Vec<f32>, _) = (noise(seed).map(|x| x * scale).take(64).collect(), floats(seed + 1, 64));
+        let head = floats(seed + 2, 2 * half);
+        let (cos, sin) = (floats(seed + 3, half), floats(seed + 4, half));
+        let run = |kernels: &Kernels| {
+            let (mut out, mut head) = (vec![0.0f32; 64], head.clone());
+            // SAFETY: all have the lengths that are given.
+            unsafe {
+                (kernels.gate)(gate.as_ptr(), up.as_ptr(), 64, out.as_mut_ptr());
+                (kernels.rope)(head.as_mut_ptr(), cos.as_ptr(), sin.as_ptr(), half, 0.125);
+            }
+            out.into_iter().chain(head).map(f32::to_bits).collect::<Vec<_>>()
+        };
+        for (isa, kernels) in others() {
+            prop_assert_eq!(run(kernels), run(SCALAR), "{:?}", isa);
+        }
+    }
+
+    #[test]
+    fn attention_gives_the_same_bits(
+        seed in any::<u32>(), heads in 1usize..8, blocks_wide in 1usize..5, end in 1usize..100,
+        window in 1usize..120, exact in any::<bool>(),
+    ) {
+        let problem = Problem { seed: u64::from(seed), heads, width: blocks_wide * BLOCK, end, window, exact };
+        for (isa, kernels) in others() {
+            prop_assert_eq!(problem.bits(kernels), problem.bits(SCALAR), "{:?}", isa);
+        }
+    }
+
+    #[test]
+    fn scalar_attention_is_attention(
+        seed in any::<u32>(), heads in 1usize..8, end in 1usize..100, window in 1usize..120,
+    ) {
+        let problem = Problem { seed: u64::from(seed), heads, width: 32, end, window, exact: true };
+        let expected = problem.definition();
+        for (actual, expected) in problem.bits(SCALAR).into_iter().map(f32::from_bits).zip(expected) {
+            prop_assert!((f64::from(actual) - expected).abs() < 1e-5, "{} {}", actual, expected);
+        }
+    }
+
+    #[test]
+    fn a_quantised_tile_is_close_to_the_product_of_its_numbers(seed in any::<u32>(), which in 0usize..6) {
+        let (form, blocks, seed) = (FORMS[which], 4, u64::from(seed));
+        let tile = tile(form, blocks, seed);
+        let x = floats(seed + 9, blocks * BLOCK);
+        let input = records(SCALAR, &x, blocks);
+        let product = multiply(SCALAR, form, &tile, &input, 0, blocks, 1);
+        for (column, bits) in product.into_iter().enumerate() {
+            let expected: f64 = (0..x.len()).map(|k| f64::from(x[k]) * element(form, &tile, blocks, column, k)).sum();
+            let size: f64 = (0..x.len()).map(|k| element(form, &tile, blocks, column, k).abs()).sum();
+            // an activation is off by half a step of 1/127
+            prop_assert!((f64::from(f32::from_bits(bits)) - expected).abs() < size / 250.0);
+        }
+    }
+}
+
+/// An element of a quantised tile, from the description of the form.
+fn element(form: Form, tile: &[u8], blocks: usize, column: usize, k: usize) -> f64 {
+    let (block, within) = (k / BLOCK, k % BLOCK);
+    let quants = &tile[block * form.block_bytes()..];
+    let byte = |vector: usize| quants[64 * vector + 4 * column + within % 4];
+    let q = match form {
+        Form::U4 | Form::U4Wide => f64::from(byte(within % 16 / 4) >> (within / 16 * 4) & 15),
+        _ => f64::from(byte(within / 4)) - 128.0,
+    };
+    let scales = &tile[blocks * form.block_bytes() + block * form.scale_bytes()..];
+    let half = |row: usize| {
+        f64::from(f16::from_le_bytes([
+            scales[(row * COLUMNS + column) * 2],
+            scales[(row * COLUMNS + column) * 2 + 1],
+        ]))
+    };
+    let single = |row: usize| {
+        let at = (row * COLUMNS + column) * 4;
+        f64::from(f32::from_le_bytes([scales[at], scales[at + 1], scales[at + 2], scales[at + 3]]))
+    };
+    match form {
+        Form::U8 => half(0) * q,
+        Form::U4 | Form::U8Min => half(0) * q + half(1),
+        Form::U4Wide | Form::U8MinWide => single(0) * q + single(1),
+        Form::U8Halves => single(within / 16) * q,
+        Form::F32 | Form::F16 | Form::Bf16 => unreachable!("only quantised forms"),
+    }
+}
+
+/// Attention of one row over random keys and values.
+struct Problem {
+    seed: u64,
+    heads: usize,
+    width: usize,
+    end: usize,
+    window: usize,
+    exact: bool,
+}
+
+impl Problem {
+    fn queries(&self) -> Vec<f32> {
+        floats(self.seed, self.heads * self.width)
+    }
+
+    fn key(&self, position: usize) -> Vec<f32> {
+        floats(self.seed + 1000 + position as u64, self.width)
+    }
+
+    fn value(&self, position: usize) -> Vec<f32> {
+        floats(self.seed + 5000 + position as u64, self.width)
+    }
+
+    fn start(&self) -> usize {
+        self.end.saturating_sub(self.window)
+    }
+
+    fn bits(&self, kernels: &Kernels) -> Vec<u32> {
+        let element = if self.exact { 4 } else { 2 };
+        let block_bytes = 2 * POSITIONS * self.width * element;
+        let blocks = self.end.div_ceil(POSITIONS);
+        // what was there before must not matter: fill it with what is not a number
+        let mut cache = vec![0xffu8; blocks * block_bytes];
+        let (attend, keep) = match self.exact {
+            true => (kernels.attend_exactly, kernels.keep_exactly),
+            false => (kernels.attend, kernels.keep),
+        };
+        for position in 0..self.end {
+            let (key, value) = (self.key(position), self.value(position));
+            let block = cache[position / POSITIONS * block_bytes..].as_mut_ptr();
+            // SAFETY: the block is whole, and key and value are as wide.
+            unsafe { keep(key.as_ptr(), value.as_ptr(), self.width, block, position % POSITIONS) };
+        }
+        let stride = blocks * POSITIONS;
+        let (queries, mut scores) = (self.queries(), vec![0.0; self.heads * stride]);
+        let mut out = vec![0.0f32; self.heads * self.width];
+        let call = HeadsCall {
+            queries: queries.as_ptr(),
+            heads: self.heads,
+            width: self.width,
+            blocks: cache.as_ptr(),
+            start: self.start(),
+            end: self.end,
+            scores: scores.as_mut_ptr(),
+            scores_stride: stride,
+            out: out.as_mut_ptr(),
+            next: cache.as_ptr(),
+        };
+        // SAFETY: every length is as the call asks.
+        unsafe { attend(&call) };
+        out.into_iter().map(f32::to_bits).collect()
+    }
+
+    fn definition(&self) -> Vec<f64> {
+        let dot = |a: &[f32], b: &[f32]| -> f64 {
+            a.iter().zip(b).map(|(a, b)| f64::from(*a) * f64::from(*b)).sum()
+        };
+        let mut out = Vec::new();
+        for query in self.queries().chunks(self.width) {
+            let seen = self.start()..self.end;
+            let weights: Vec<f64> = seen.clone().map(|p| dot(query, &self.key(p)).exp()).collect();
+            let total: f64 = weights.iter().sum();
+            let mut mixed = vec![0.0; self.width];
+            for (position, weight) in seen.zip(weights) {
+                for (mixed, value) in mixed.iter_mut().zip(self.value(position)) {
+                    *mixed += weight / total * f64::from(value);
+                }
+            }
+            out.extend(mixed);
+        }
+        out
+    }
+}
+
+#[test]
+fn the_gate_is_silu_times_up() {
+    for step in -400..400 {
+        let x = step as f32 * 0.25;
+        let (gate, up, mut out) = ([x; LANES], [1.5f32; LANES], [0.0f32; LANES]);
+        // SAFETY: 16 elements each.
+        unsafe { (SCALAR.gate)(gate.as_ptr(), up.as_ptr(), LANES, out.as_mut_ptr()) };
+        let expected = f64::from(x) / (1.0 + (-f64::from(x)).exp()) * 1.5;
+        let off = (f64::from(out[0]) - expected).abs();
+        assert!(off <= 4e-7 * expected.abs() + 1e-30, "{x}: {} {expected}", out[0]);
+    }
+}
+
+#[test]
+fn the_norm_is_rms_norm() {
+    let (x, weight) = (floats(1, 64), floats(2, 64));
+    let mut out = vec![0.0f32; 64];
+    // SAFETY: 64 elements each.
+    unsafe { (SCALAR.norm)(x.as_ptr(), weight.as_ptr(), 64, 1e-5, out.as_mut_ptr()) };
+    let mean: f64 = x.iter().map(|x| f64::from(*x).powi(2)).sum::<f64>() / 64.0;
+    for i in 0..64 {
+        let expected = f64::from(x[i]) / (mean + 1e-5).sqrt() * f64::from(weight[i]);
+        assert!((f64::from(out[i]) - expected).abs() < 1e-6);
+    }
+}
+
+#[test]
+fn blocks_of_zeros_and_of_almost_nothing_quantise_to_zeros() {
+    for value in [0.0f32, 1e-38, f32::from_bits(1)] {
+        for (_, kernels) in others().chain([(Isa::Scalar, SCALAR)]) {
+            assert!(records(kernels, &[value; BLOCK], 1).iter().all(|byte| *byte == 0));
+        }
+    }
+}
+
+#[test]
+fn the_best_tile_is_the_first_of_the_greatest_values() {
+    for (isa, kernels) in others().chain([(Isa::Scalar, SCALAR)]) {
+        let mut best = Best { values: [f32::NEG_INFINITY; LANES], tiles: [0; LANES] };
+        for (tile, value) in [(3, 1.0f32), (4, f32::NAN), (5, 2.0), (6, 2.0), (7, 0.0)] {
+            // SAFETY: 16 values.
+            unsafe { (kernels.best)([value; LANES].as_ptr(), tile, &mut best) };
+        }
+        assert_eq!((best.values, best.tiles), ([2.0; LANES], [5; LANES]), "{isa:?}");
+    }
+}

@@ -1,0 +1,118 @@
+//! Packed weights, multiplied with unit vectors, against what the file's rows are when widened.
+
+use candle_core::quantized::{GgmlDType, QTensor, gguf_file};
+use candle_core::{Device, Tensor};
+
+use super::*;
+use crate::engine::gguf::GgufFile;
+use crate::engine::runners::cpu::activations::{Activations, Wanted};
+use crate::engine::runners::cpu::kernels::crew::Crew;
+use crate::engine::runners::cpu::kernels::isa::Isa;
+use crate::engine::runners::cpu::kernels::multiply::Then;
+use crate::engine::runners::cpu::matrix::Matrix;
+use crate::engine::runners::cpu::weights::Weights;
+
+const INPUTS: usize = 256;
+const OUTPUTS: [usize; 3] = [40, 8, 16];
+
+const TYPES: [GgmlDType; 13] = [
+    GgmlDType::F32,
+    GgmlDType::F16,
+    GgmlDType::BF16,
+    GgmlDType::Q4_0,
+    GgmlDType::Q4_1,
+    GgmlDType::Q5_0,
+    GgmlDType::Q5_1,
+    GgmlDType::Q8_0,
+    GgmlDType::Q2K,
+    GgmlDType::Q3K,
+    GgmlDType::Q4K,
+    GgmlDType::Q5K,
+    GgmlDType::Q6K,
+];
+
+fn files(dtypes: [GgmlDType; 3]) -> TensorFiles {
+    let tensors: Vec<(String, QTensor)> = (0..3)
+        .map(|i| {
+            let values = (0..OUTPUTS[i] * INPUTS)
+                .map(|n| ((n * n * 7 + n * 13 + i) % 201) as f32 / 100.0 - 1.0);
+            let values: Vec<f32> = values.collect();
+            let tensor = Tensor::from_vec(values, (OUTPUTS[i], INPUTS), &Device::Cpu).unwrap();
+            (format!("m{i}"), QTensor::quantize(&tensor, dtypes[i]).unwrap())
+        })
+        .collect();
+    let tensors: Vec<(&str, &QTensor)> =
+        tensors.iter().map(|(name, tensor)| (name.as_str(), tensor)).collect();
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("m.gguf");
+    gguf_file::write(&mut std::fs::File::create(&path).unwrap(), &[], &tensors).unwrap();
+    TensorFiles::from_gguf(GgufFile::open(&path).unwrap())
+}
+
+/// The joined matrix, `[outputs][inputs]`, by multiplying unit vectors.
+fn columns(
+    files: &TensorFiles,
+    threads: usize,
+    exact: bool,
+    order: RowOrder,
+) -> (Linear, Vec<Vec<f32>>) {
+    let tensors: Vec<&StoredTensor> =
+        (0..3).map(|i| files.get(&format!("m{i}")).unwrap()).collect();
+    let mut layout = Layout::new(Source { files, exact }, threads);
+    let parts: Vec<Part<'_>> = tensors.iter().map(|tensor| Part { tensor, order }).collect();
+    let linear = layout.linear(&parts);
+    let weights = Weights::pack(&layout).unwrap();
+    let width = *linear.columns.last().unwrap();
+    let mut units = Matrix::zeros(INPUTS, INPUTS).unwrap();
+    (0..INPUTS).for_each(|k| units.row_mut(k)[k] = 1.0);
+    let mut input =
+        Activations::new(INPUTS, INPUTS, Wanted { panels: true, floats: true }).unwrap();
+    let mut out = Matrix::zeros(INPUTS, width).unwrap();
+    let mut crew = Crew::new(threads, Isa::best()).unwrap();
+    crew.take(&units, INPUTS, &mut input);
+    crew.multiply(&linear, &weights, &input, INPUTS, &mut out, Then::Store(None));
+    let rows = (0..width).map(|n| (0..INPUTS).map(|k| out.row(k)[n]).collect());
+    let rows = rows.collect();
+    (linear, rows)
+}
+
+#[test]
+fn every_type_is_packed_without_loss() {
+    for (number, dtype) in TYPES.into_iter().enumerate() {
+        let mixed = [dtype, TYPES[(number + 1) % TYPES.len()], dtype];
+        let files = files(mixed);
+        for (threads, exact) in [(1, false), (2, false), (3, true)] {
+            let order = RowOrder::Interleaved { head_dim: 8 };
+            let (linear, packed) = columns(&files, threads, exact, order);
+            for (i, outputs) in OUTPUTS.into_iter().enumerate() {
+                let tensor = files.get(&format!("m{i}")).unwrap();
+                let mut expected = vec![0.0; INPUTS];
+                for row in 0..outputs {
+                    files.widen_row(tensor, order.stored(row), &mut expected).unwrap();
+                    for (actual, expected) in packed[linear.columns[i] + row].iter().zip(&expected)
+                    {
+                        // a unit vector's 1 is 127 steps of 1/127, and 8 d may be added and taken away
+                        let off = (actual - expected).abs();
+                        assert!(off < 1e-5, "{dtype:?} {actual} {expected}");
+                    }
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn the_bytes_that_are_announced_are_those_that_are_packed() {
+    let files = files([GgmlDType::Q4_1, GgmlDType::Q6K, GgmlDType::F16]);
+    for exact in [false, true] {
+        let source = Source { files: &files, exact };
+        let tensors: Vec<&StoredTensor> =
+            (0..3).map(|i| files.get(&format!("m{i}")).unwrap()).collect();
+        let mut layout = Layout::new(source, 2);
+        for tensor in &tensors {
+            layout.linear(&[Part { tensor, order: RowOrder::Plain }]);
+        }
+        let announced: u64 = tensors.iter().map(|tensor| source.bytes(tensor)).sum();
+        assert_eq!(announced, Weights::pack(&layout).unwrap().bytes());
+    }
+}

@@ -1,0 +1,310 @@
+//! The CPU runner's promise: a row's bits do not depend on its neighbours, their order, the
+//! chunks its prompt is read in, the number of threads or the instruction set.
+
+use std::collections::HashMap;
+use std::num::NonZeroUsize;
+
+use batchgen::engine::loader::{CpuChoices, Kernels, LoadOptions, load};
+use batchgen::engine::runner::{Answer, Answers, Cache, Row, Runner, Want};
+use batchgen::engine::runners::AnyRunner;
+use batchgen::engine::runners::cpu::kernels::isa::Isa;
+use batchgen::engine::source::ModelSource;
+use candle_core::quantized::GgmlDType;
+use proptest::prelude::*;
+use tempfile::tempdir;
+
+use crate::servers::{quickstart_model, require_or_skip};
+use crate::tiny_models::{Tiny, VOCAB, source};
+
+const ROWS: usize = 36;
+const CAPACITY: usize = 80;
+
+/// The tokens of a row, and how many of them are its prompt.
+fn row_tokens(row: usize) -> (Vec<u32>, usize) {
+    let prompt = 1 + (row * 29) % 61;
+    let tokens = (0..prompt + 1 + row % 7).map(|i| ((row * 31 + i * 17 + i * i) % VOCAB) as u32);
+    (tokens.collect(), prompt)
+}
+
+/// How the rows go through the runner.
+#[derive(Debug, Clone)]
+struct Schedule {
+    /// Rows at a time.
+    slots: usize,
+    /// Prompt tokens of a row in a pass.
+    chunk: usize,
+    /// The rows in the order in which they take slots.
+    order: Vec<usize>,
+}
+
+impl Schedule {
+    fn new(slots: usize, chunk: usize) -> Self {
+        Self { slots, chunk, order: (0..ROWS).collect() }
+    }
+}
+
+/// The bits of the logits after every token, by row and position.
+type Bits = HashMap<(usize, usize), Vec<u32>>;
+
+/// Ragged continuous batching over given tokens: free slots take the next row, every slot reads
+/// a chunk of its prompt or one token more.
+fn run(runner: &AnyRunner, schedule: &Schedule) -> Bits {
+    let mut cache = runner.new_cache(CAPACITY).unwrap();
+    cache.resize(schedule.slots).unwrap();
+    let mut waiting = schedule.order.iter().copied();
+    let mut slots: Vec<Option<(usize, usize)>> = vec![None; schedule.slots];
+    let (mut bits, mut answers) = (Bits::new(), Answers::default());
+    loop {
+        let (mut rows, mut fed) = (Vec::new(), Vec::new());
+        for (slot, place) in slots.iter_mut().enumerate() {
+            if place.is_none() {
+                *place = waiting.next().map(|row| (row, 0));
+            }
+            let Some((row, position)) = place else { continue };
+            let (tokens, prompt) = row_tokens(*row);
+            let count = if *position < prompt { schedule.chunk.min(prompt - *position) } else { 1 };
+            for at in *position..*position + count {
+                rows.push(Row { slot, position: at, token: tokens[at], want: Want::Logits });
+                fed.push((*row, at));
+            }
+            *position += count;
+            if *position == tokens.len() {
+                *place = None;
+            }
+        }
+        if rows.is_empty() {
+            return bits;
+        }
+        runner.forward(&mut cache, &rows, &mut answers).unwrap();
+        for (place, answer) in fed.into_iter().zip(answers.iter()) {
+            let Answer::Logits(logits) = answer else { panic!("logits were wanted") };
+            bits.insert(place, logits.iter().map(|logit| logit.to_bits()).collect());
+        }
+    }
+}
+
+fn options(threads: usize, choices: CpuChoices) -> LoadOptions {
+    LoadOptions {
+        threads: NonZeroUsize::new(threads),
+        kernels: Kernels::CpuWith(choices),
+        ..LoadOptions::default()
+    }
+}
+
+fn cpu(source: &ModelSource, threads: usize, isa: Option<Isa>) -> AnyRunner {
+    load(source, &options(threads, CpuChoices { isa, exact: false })).unwrap().runner
+}
+
+fn assert_same(expected: &Bits, actual: &Bits, what: &str) {
+    assert_eq!(expected.len(), actual.len(), "{what}");
+    for (place, bits) in expected {
+        assert!(bits == &actual[place], "{what}: row {}, position {}", place.0, place.1);
+    }
+}
+
+/// Every way to run a model against one row at a time with whole prompts.
+fn assert_invariant(source: &ModelSource) {
+    let runner = cpu(source, 2, None);
+    let alone = run(&runner, &Schedule::new(1, CAPACITY));
+    for slots in [2, 3, 8, 17, 32] {
+        let batched = run(&runner, &Schedule::new(slots, CAPACITY));
+        assert_same(&alone, &batched, &format!("{slots} at a time"));
+    }
+    for chunk in [1, 7, 64] {
+        for slots in [1, 9] {
+            let chunked = run(&runner, &Schedule::new(slots, chunk));
+            assert_same(&alone, &chunked, &format!("chunks of {chunk}, {slots} at a time"));
+        }
+    }
+    let order = (0..ROWS).map(|row| (row * 7 + 5) % ROWS).collect();
+    let permuted = run(&runner, &Schedule { order, ..Schedule::new(8, 16) });
+    assert_same(&alone, &permuted, "permuted");
+    for threads in [1, 3] {
+        let other = run(&cpu(source, threads, None), &Schedule::new(8, 16));
+        assert_same(&alone, &other, &format!("{threads} threads"));
+    }
+    for isa in Isa::ALL.into_iter().filter(|isa| isa.is_available()) {
+        let other = run(&cpu(source, 2, Some(isa)), &Schedule::new(8, 16));
+        assert_same(&alone, &other, isa.word());
+    }
+}
+
+fn gguf(tiny: &Tiny, dtype: GgmlDType) -> (tempfile::TempDir, ModelSource) {
+    let folder = tempdir().unwrap();
+    let source = tiny.write_gguf(folder.path().join("tiny.gguf"), dtype);
+    (folder, source)
+}
+
+#[test]
+fn a_llama_in_q4_1_gives_the_same_bits_however_it_is_run() {
+    assert_invariant(&gguf(&Tiny::llama(2, true), GgmlDType::Q4_1).1);
+}
+
+#[test]
+fn a_qwen2_in_q5_0_gives_the_same_bits_however_it_is_run() {
+    assert_invariant(&gguf(&Tiny::qwen2(), GgmlDType::Q5_0).1);
+}
+
+#[test]
+fn a_qwen3_in_q8_0_gives_the_same_bits_however_it_is_run() {
+    assert_invariant(&gguf(&Tiny::qwen3(), GgmlDType::Q8_0).1);
+}
+
+#[test]
+fn a_model_in_half_precision_gives_the_same_bits_however_it_is_run() {
+    for dtype in [GgmlDType::F16, GgmlDType::BF16] {
+        assert_invariant(&gguf(&Tiny::llama(1, false), dtype).1);
+    }
+}
+
+#[test]
+fn quantised_logits_stay_close_to_exact_ones() {
+    for dtype in
+        [GgmlDType::Q4_0, GgmlDType::Q4_1, GgmlDType::Q5_0, GgmlDType::Q5_1, GgmlDType::Q8_0]
+    {
+        let (_folder, source) = gguf(&Tiny::llama(2, false), dtype);
+        let exact = load(&source, &options(2, CpuChoices { isa: None, exact: true })).unwrap();
+        let schedule = Schedule::new(8, 16);
+        let exact = run(&exact.runner, &schedule);
+        let (mut off, mut size) = (0.0f64, 0.0f64);
+        for (place, bits) in run(&cpu(&source, 2, None), &schedule) {
+            for (actual, expected) in bits.into_iter().zip(&exact[&place]) {
+                let (actual, expected) = (f32::from_bits(actual), f32::from_bits(*expected));
+                off += f64::from(actual - expected).powi(2);
+                size += f64::from(expected).powi(2);
+            }
+        }
+        // int8 activations: about half a percent of rounding in each matrix
+        assert!((off / size).sqrt() < 0.03, "{dtype:?}: off by {}", (off / size).sqrt());
+    }
+}
+
+#[test]
+fn the_best_token_is_the_greatest_logit() {
+    let (_folder, source) = gguf(&Tiny::llama(2, true), GgmlDType::Q4_1);
+    let runner = cpu(&source, 3, None);
+    for wants in [[Want::Logits; 4], [Want::Best, Want::Nothing, Want::Logits, Want::Best]] {
+        let pass = |wants: [Want; 4]| {
+            let mut cache = runner.new_cache(CAPACITY).unwrap();
+            cache.resize(4).unwrap();
+            let row = |slot| Row { slot, position: 0, token: slot as u32, want: wants[slot] };
+            let rows: Vec<Row> = (0..4).map(row).collect();
+            let mut answers = Answers::default();
+            runner.forward(&mut cache, &rows, &mut answers).unwrap();
+            answers
+        };
+        let logits = pass([Want::Logits; 4]);
+        let logits: Vec<Answer<'_>> = logits.iter().collect();
+        let answers = pass(wants);
+        let wanted = (0..4).filter(|slot| wants[*slot].anything());
+        for (slot, answer) in wanted.zip(answers.iter()) {
+            let Answer::Logits(expected) = logits[slot] else { panic!("logits were wanted") };
+            match answer {
+                Answer::Logits(logits) => assert_eq!(logits, expected),
+                Answer::Best(best) => {
+                    let greatest = expected.iter().copied().fold(f32::MIN, f32::max);
+                    let first = expected.iter().position(|logit| *logit == greatest);
+                    assert_eq!(best.map(|id| id as usize), first);
+                }
+            }
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(12))]
+
+    #[test]
+    fn any_schedule_gives_the_bits_of_one_row_at_a_time(
+        slots in 1usize..40,
+        chunk in 1usize..70,
+        order in Just((0..ROWS).collect::<Vec<_>>()).prop_shuffle(),
+        threads in 1usize..4,
+    ) {
+        let (_folder, source) = gguf(&Tiny::llama(2, true), GgmlDType::Q4_1);
+        let runner = cpu(&source, threads, None);
+        let alone = run(&cpu(&source, 1, None), &Schedule::new(1, CAPACITY));
+        assert_same(&alone, &run(&runner, &Schedule { slots, chunk, order }), "any schedule");
+    }
+}
+
+// --- the real model ---
+
+/// Some tokens of a real vocabulary, different for every row.
+fn real_prompt(row: usize) -> Vec<u32> {
+    (0..5 + (row * 13) % 40).map(|i| ((row * 7919 + i * 104_729 + 13) % 49_000) as u32).collect()
+}
+
+/// The greedy continuation of each row, this many at a time.
+fn greedy(runner: &AnyRunner, rows: usize, slots: usize, tokens: usize) -> Vec<Vec<u32>> {
+    let mut outputs = Vec::new();
+    for group in (0..rows).collect::<Vec<_>>().chunks(slots) {
+        let mut cache = runner.new_cache(64 + tokens).unwrap();
+        cache.resize(group.len()).unwrap();
+        let mut answers = Answers::default();
+        let prompts: Vec<Vec<u32>> = group.iter().map(|row| real_prompt(*row)).collect();
+        let mut rows: Vec<Row> = Vec::new();
+        for (slot, prompt) in prompts.iter().enumerate() {
+            rows.extend(prompt.iter().enumerate().map(|(position, token)| {
+                let last = position + 1 == prompt.len();
+                let want = if last { Want::Best } else { Want::Nothing };
+                Row { slot, position, token: *token, want }
+            }));
+        }
+        let mut written: Vec<Vec<u32>> = vec![Vec::new(); group.len()];
+        for step in 0..tokens {
+            runner.forward(&mut cache, &rows, &mut answers).unwrap();
+            rows.clear();
+            for (slot, answer) in answers.iter().enumerate() {
+                let Answer::Best(Some(token)) = answer else { panic!("no token") };
+                written[slot].push(token);
+                let position = prompts[slot].len() + step;
+                rows.push(Row { slot, position, token, want: Want::Best });
+            }
+        }
+        outputs.extend(written);
+    }
+    outputs
+}
+
+#[test]
+fn smollm2_writes_the_same_tokens_one_row_at_a_time_and_32_at_a_time() {
+    let Some(path) = require_or_skip(quickstart_model()) else { return };
+    let source = source(batchgen::engine::Weights::Gguf(path));
+    let runner = cpu(&source, 2, None);
+    let alone = greedy(&runner, 32, 1, 24);
+    assert_eq!(alone, greedy(&runner, 32, 32, 24));
+    for isa in [Isa::Avx2, Isa::Neon].into_iter().filter(|isa| isa.is_available()) {
+        assert_eq!(alone[..8], greedy(&cpu(&source, 1, Some(isa)), 8, 8, 24));
+    }
+}
+
+#[test]
+fn smollm2_mostly_chooses_the_tokens_that_exact_arithmetic_chooses() {
+    let Some(path) = require_or_skip(quickstart_model()) else { return };
+    let source = source(batchgen::engine::Weights::Gguf(path));
+    let exact = load(&source, &options(2, CpuChoices { isa: None, exact: true })).unwrap().runner;
+    // the exact runner writes, the other one is asked at every token what it would write
+    let outputs = greedy(&exact, 8, 8, 32);
+    let quantised = cpu(&source, 2, None);
+    let (mut same, mut all) = (0, 0);
+    for (row, output) in outputs.iter().enumerate() {
+        let prompt = real_prompt(row);
+        let tokens: Vec<u32> = prompt.iter().chain(output).copied().collect();
+        let rows = tokens.iter().enumerate().map(|(position, token)| {
+            let want = if position + 1 < prompt.len() { Want::Nothing } else { Want::Best };
+            Row { slot: 0, position, token: *token, want }
+        });
+        let rows: Vec<Row> = rows.take(tokens.len() - 1).collect();
+        let mut cache = quantised.new_cache(tokens.len()).unwrap();
+        cache.resize(1).unwrap();
+        let mut answers = Answers::default();
+        quantised.forward(&mut cache, &rows, &mut answers).unwrap();
+        for (answer, token) in answers.iter().zip(output) {
+            same += usize::from(answer == Answer::Best(Some(*token)));
+            all += 1;
+        }
+    }
+    println!("int8 and exact arithmetic choose the same token {same} times of {all}");
+    assert!(same * 100 >= all * 90, "the same token only {same} times of {all}");
+}
