@@ -63,8 +63,8 @@ fn run(runner: &AnyRunner, schedule: &Schedule) -> Bits {
             let Some((row, position)) = place else { continue };
             let (tokens, prompt) = row_tokens(*row);
             let count = if *position < prompt { schedule.chunk.min(prompt - *position) } else { 1 };
-            for at in *position..*position + count {
-                rows.push(Row { slot, position: at, token: tokens[at], want: Want::Logits });
+            for (at, token) in tokens.iter().enumerate().skip(*position).take(count) {
+                rows.push(Row { slot, position: at, token: *token, want: Want::Logits });
                 fed.push((*row, at));
             }
             *position += count;
