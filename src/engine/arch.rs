@@ -24,6 +24,9 @@ pub enum Architecture {
     Qwen2,
     /// Llama with norms on the heads of q and k.
     Qwen3,
+    /// Gemma 3, text only: norms on the heads of q and k, and after attention and feed-forward;
+    /// GELU; scaled embeddings; layers that see a window between those that see everything.
+    Gemma3,
     /// Phi-3, through candle-transformers.
     Phi3,
 }
@@ -35,6 +38,7 @@ impl Architecture {
             Self::Llama => "llama",
             Self::Qwen2 => "qwen2",
             Self::Qwen3 => "qwen3",
+            Self::Gemma3 => "gemma3",
             Self::Phi3 => "phi3",
         }
     }
@@ -45,6 +49,7 @@ impl Architecture {
             "llama" | "mistral" => Self::Llama,
             "qwen2" => Self::Qwen2,
             "qwen3" => Self::Qwen3,
+            "gemma3" | "gemma3_text" => Self::Gemma3,
             "phi3" => Self::Phi3,
             _ => return None,
         })
@@ -82,14 +87,27 @@ pub struct Decoder {
     pub qkv_bias: Option<bool>,
     /// Whether the heads of q and k are normalised.
     pub qk_norm: bool,
-    /// A token sees this many tokens, itself included.
+    /// A token sees this many tokens, itself included; in the layers that are not global.
     pub sliding_window: Option<usize>,
+    /// Layers that see everything between those that see a window.
+    pub global_layers: Option<GlobalLayers>,
+    /// Queries are multiplied by this; one over the root of the head's width where it is `None`.
+    pub query_scale: Option<f64>,
     /// Whether the output head is the embedding; `None` where only the tensors tell.
     pub tied: Option<bool>,
     /// Entries of the vocabulary; `None` where only the embedding's shape tells.
     pub vocab: Option<usize>,
     /// Positions the model was made for.
     pub context: usize,
+}
+
+/// Which layers see everything, where the others see a window.
+#[derive(Debug, Clone, PartialEq)]
+pub struct GlobalLayers {
+    /// Every this many layers one does: layers `every - 1`, `2 * every - 1` and on.
+    pub every: usize,
+    /// Base of the frequencies of the other layers.
+    pub local_theta: f64,
 }
 
 /// Rotary position embedding over the two halves of a head (the layout of Hugging Face).
@@ -145,6 +163,20 @@ impl RopeScaling {
 }
 
 impl Decoder {
+    /// Whether a layer sees a window only.
+    pub fn is_local(&self, layer: usize) -> bool {
+        let global = self.global_layers.as_ref().map(|layers| (layer + 1) % layers.every == 0);
+        self.sliding_window.is_some() && !global.unwrap_or(false)
+    }
+
+    /// What the frequencies of a layer that sees a window only follow from.
+    pub fn local_rope(&self) -> Rope {
+        match &self.global_layers {
+            None => self.rope.clone(),
+            Some(layers) => Rope { theta: layers.local_theta, scaling: RopeScaling::None },
+        }
+    }
+
     /// Refuses sizes that do not fit together; `source` is the file to name.
     fn validate(self, source: &Path) -> Result<Self, EngineError> {
         let Self { heads, kv_heads, head_dim, context, .. } = self;
@@ -156,8 +188,12 @@ impl Decoder {
             Some(format!("a head is {head_dim} wide"))
         } else if !(self.norm_eps > 0.0 && self.norm_eps < 1.0) {
             Some(format!("the norm's epsilon is {}", self.norm_eps))
-        } else if !(self.rope.theta > 1.0 && self.rope.theta.is_finite()) {
-            Some(format!("the rope base is {}", self.rope.theta))
+        } else if let Some(theta) = self.bad_rope_base() {
+            Some(format!("the rope base is {theta}"))
+        } else if self.global_layers.as_ref().is_some_and(|layers| layers.every == 0) {
+            Some("no layer is global".to_string())
+        } else if self.query_scale.is_some_and(|scale| !(scale > 0.0 && scale <= 1.0)) {
+            Some("the scale of its queries is not in 0..1".to_string())
         } else {
             self.too_large().map(|what| format!("{what} is absurdly large"))
         };
@@ -167,6 +203,12 @@ impl Decoder {
                 Err(EngineError::model(format!("{} is damaged: {problem}", source.display())))
             }
         }
+    }
+
+    fn bad_rope_base(&self) -> Option<f64> {
+        let local = self.global_layers.as_ref().map(|layers| layers.local_theta);
+        let bases = [Some(self.rope.theta), local].into_iter().flatten();
+        bases.into_iter().find(|theta| !(*theta > 1.0 && theta.is_finite()))
     }
 
     /// Keeps products of sizes far from overflow.
@@ -188,7 +230,7 @@ impl Decoder {
 fn unsupported(source: &Path, reason: impl fmt::Display) -> EngineError {
     EngineError::Unsupported {
         reason: format!("{}: {reason}", source.display()),
-        instead: "use a llama, mistral, qwen2, qwen3 or phi3 model without it, or serve this \
+        instead: "use a llama, mistral, qwen2, qwen3, gemma3 or phi3 model without it, or serve this \
                   model with another program and use one of the HTTP providers"
             .into(),
     }
@@ -202,7 +244,7 @@ fn unknown_architecture(source: &Path, word: &str) -> EngineError {
             source.display(),
             word.escape_debug()
         ),
-        instead: "use a llama, mistral, qwen2, qwen3 or phi3 model, or serve this model with \
+        instead: "use a llama, mistral, qwen2, qwen3, gemma3 or phi3 model, or serve this model with \
                   another program and use one of the HTTP providers"
             .into(),
     }

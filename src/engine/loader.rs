@@ -77,7 +77,7 @@ pub struct Loaded {
 /// What is known of a loaded model.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ModelDescription {
-    /// `llama`, `qwen2`, `qwen3`, `phi3`.
+    /// `llama`, `qwen2`, `qwen3`, `gemma3`, `phi3`.
     pub architecture: String,
     /// Elements of all tensors.
     pub parameters: u64,
@@ -108,6 +108,7 @@ pub fn load(source: &ModelSource, options: &LoadOptions) -> Result<Loaded, Engin
     let inventory = Inventory::take(&files, &decoder)?;
     let device = options.kernels.device()?;
     let plan = Plan::make(&files, &inventory, &decoder, options, &device)?;
+    let device = if matches!(plan, Plan::Cpu(_)) { Device::Cpu } else { device };
     let (parameters, quantization) = (inventory.parameters, quantization(&files));
     let pool = thread_pool(options)?;
     // our own loops compute each row alone; candle's products choose their way by the batch
@@ -200,6 +201,9 @@ impl Plan {
             return Ok(Self::Transformers);
         }
         let needs = memory::Needs::of(files, inventory);
+        if decoder.architecture == Architecture::Gemma3 {
+            return Self::cpu_only(files, inventory, options, budget);
+        }
         if !device.is_cpu() {
             return Ok(Self::Own(Form::Dense(device_type(files))));
         }
@@ -225,6 +229,25 @@ impl Plan {
 }
 
 impl Plan {
+    /// For architectures that the candle runner does not have.
+    fn cpu_only(
+        files: &TensorFiles,
+        inventory: &Inventory,
+        options: &LoadOptions,
+        budget: memory::Budget,
+    ) -> Result<Self, EngineError> {
+        match options.kernels {
+            Kernels::Best | Kernels::Cpu => {
+                Self::cpu(files, inventory, CpuChoices::default(), budget)
+            }
+            Kernels::CpuWith(choices) => Self::cpu(files, inventory, choices, budget),
+            Kernels::Own | Kernels::Candle => Err(EngineError::Unsupported {
+                reason: "the candle runner does not have the architecture gemma3".into(),
+                instead: "leave the runner out, or use --runner cpu".into(),
+            }),
+        }
+    }
+
     fn cpu(
         files: &TensorFiles,
         inventory: &Inventory,
@@ -294,7 +317,10 @@ pub(super) fn quantization(files: &TensorFiles) -> String {
 pub(super) fn context_length(decoder: &Decoder) -> usize {
     match decoder.architecture {
         Architecture::Phi3 => transformers::context_length(decoder),
-        Architecture::Llama | Architecture::Qwen2 | Architecture::Qwen3 => decoder.context,
+        Architecture::Llama
+        | Architecture::Qwen2
+        | Architecture::Qwen3
+        | Architecture::Gemma3 => decoder.context,
     }
 }
 

@@ -290,7 +290,7 @@ fn describe(spec: &ProviderSpec, model: &Model, sha256: Option<String>) -> Provi
                 "{} runs through candle-transformers, which computes one row at a time",
                 description.architecture
             ),
-            instead: "use sequential or async, or a llama, qwen2 or qwen3 model".into(),
+            instead: "use sequential or async, or a llama, qwen2, qwen3 or gemma3 model".into(),
         },
         Some(_) | None => Batching::Native,
     };

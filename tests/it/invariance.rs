@@ -151,6 +151,11 @@ fn a_qwen3_in_q8_0_gives_the_same_bits_however_it_is_run() {
 }
 
 #[test]
+fn a_gemma3_in_q5_1_gives_the_same_bits_however_it_is_run() {
+    assert_invariant(&gguf(&Tiny::gemma3(), GgmlDType::Q5_1).1);
+}
+
+#[test]
 fn a_model_in_half_precision_gives_the_same_bits_however_it_is_run() {
     for dtype in [GgmlDType::F16, GgmlDType::BF16] {
         assert_invariant(&gguf(&Tiny::llama(1, false), dtype).1);

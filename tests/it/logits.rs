@@ -9,10 +9,12 @@ use batchgen::engine::source::ModelSource;
 use candle_core::quantized::GgmlDType;
 use candle_core::{DType, Device, Tensor};
 use candle_nn::{Activation, VarBuilder};
-use candle_transformers::models::{llama, phi3, qwen2, qwen3};
+use candle_transformers::models::{gemma3, llama, phi3, qwen2, qwen3};
 use tempfile::tempdir;
 
-use crate::tiny_models::{CONTEXT, EPS, FFN, HEADS, HIDDEN, LLAMA3_CONTEXT, THETA, Tiny, VOCAB};
+use crate::tiny_models::{
+    CONTEXT, EPS, FFN, GEMMA_WINDOW, HEADS, HIDDEN, LLAMA3_CONTEXT, LOCAL_THETA, THETA, Tiny, VOCAB,
+};
 
 const TOLERANCE: f32 = 1e-4;
 
@@ -48,6 +50,10 @@ fn oracle(tiny: &Tiny, tokens: &[u32]) -> Vec<Vec<f32>> {
         }
         "qwen3" => {
             let mut model = qwen3::ModelForCausalLM::new(&qwen3_config(tiny), weights).unwrap();
+            Box::new(move |tokens, position| model.forward(tokens, position))
+        }
+        "gemma3_text" => {
+            let mut model = gemma3::Model::new(false, &gemma3_config(tiny), weights).unwrap();
             Box::new(move |tokens, position| model.forward(tokens, position))
         }
         "phi3" => {
@@ -125,6 +131,29 @@ fn qwen3_config(tiny: &Tiny) -> qwen3::Config {
         rms_norm_eps: EPS,
         use_sliding_window: false,
         hidden_act: Activation::Silu,
+    }
+}
+
+fn gemma3_config(tiny: &Tiny) -> gemma3::Config {
+    gemma3::Config {
+        attention_bias: false,
+        head_dim: tiny.head_dim,
+        hidden_activation: Activation::GeluPytorchTanh,
+        hidden_size: HIDDEN,
+        intermediate_size: FFN,
+        num_attention_heads: HEADS,
+        num_hidden_layers: tiny.layers,
+        num_key_value_heads: tiny.kv_heads,
+        rms_norm_eps: EPS,
+        rope_theta: f64::from(tiny.theta()),
+        rope_local_base_freq: f64::from(LOCAL_THETA),
+        vocab_size: VOCAB,
+        final_logit_softcapping: None,
+        attn_logit_softcapping: None,
+        query_pre_attn_scalar: tiny.head_dim,
+        sliding_window: GEMMA_WINDOW,
+        sliding_window_pattern: 6,
+        max_position_embeddings: CONTEXT,
     }
 }
 
@@ -377,6 +406,20 @@ fn half_precision_safetensors_equal_the_oracle_on_the_rounded_weights() {
         let description = load(&source, &LoadOptions::default()).unwrap().description;
         assert_eq!(description.quantization, word);
     }
+}
+
+#[test]
+fn gemma3_with_local_and_global_layers_equals_the_oracle() {
+    let tiny = Tiny::gemma3();
+    let folder = tempdir().unwrap();
+    let safetensors = tiny.write_safetensors(folder.path());
+    assert_follows_oracle(&safetensors, &tiny, &options(EXACT));
+    for dtype in [GgmlDType::F32, GgmlDType::Q8_0] {
+        let gguf = tiny.write_gguf(folder.path().join("tiny.gguf"), dtype);
+        assert_follows_oracle(&gguf, &tiny.rounded(dtype), &options(EXACT));
+    }
+    let refused = load(&safetensors, &options(Kernels::Own)).err().unwrap().to_string();
+    assert!(refused.contains("gemma3") && refused.contains("--runner cpu"), "{refused}");
 }
 
 #[test]

@@ -15,6 +15,10 @@ pub const FFN: usize = 96;
 pub const HEADS: usize = 4;
 pub const CONTEXT: usize = 256;
 pub const THETA: f32 = 10_000.0;
+/// Base of the frequencies of gemma3's layers with a window; GGUF files do not say it.
+pub const LOCAL_THETA: f32 = 10_000.0;
+/// Tokens that those layers see.
+pub const GEMMA_WINDOW: usize = 12;
 pub const EPS: f64 = 1e-5;
 /// The wavelengths of a head of 16 straddle what this context keeps and divides.
 pub const LLAMA3_CONTEXT: usize = 64;
@@ -50,6 +54,13 @@ impl Tiny {
         Self::new("qwen3", 2, 32, false)
     }
 
+    /// Its sixth layer sees everything, the others a window.
+    pub fn gemma3() -> Self {
+        let mut tiny = Self::new("gemma3_text", 2, 32, true);
+        tiny.window = Some(GEMMA_WINDOW);
+        tiny
+    }
+
     pub fn mistral(window: usize) -> Self {
         let mut tiny = Self::new("mistral", 2, 16, false);
         tiny.window = Some(window);
@@ -64,7 +75,7 @@ impl Tiny {
     fn new(architecture: &'static str, kv_heads: usize, head_dim: usize, tied: bool) -> Self {
         let mut tiny = Self {
             architecture,
-            layers: 2,
+            layers: if architecture == "gemma3_text" { 6 } else { 2 },
             kv_heads,
             head_dim,
             tied,
@@ -74,6 +85,14 @@ impl Tiny {
         };
         tiny.fill();
         tiny
+    }
+
+    pub fn theta(&self) -> f32 {
+        if self.is_gemma() { 100.0 * LOCAL_THETA } else { THETA }
+    }
+
+    fn is_gemma(&self) -> bool {
+        self.architecture == "gemma3_text"
     }
 
     fn keep_one_layer(&mut self) {
@@ -87,11 +106,17 @@ impl Tiny {
         if !self.tied {
             self.matrix("lm_head.weight", VOCAB, HIDDEN);
         }
-        self.vector("model.norm.weight", HIDDEN, 1.0);
+        self.vector("model.norm.weight", HIDDEN, if self.is_gemma() { 0.0 } else { 1.0 });
         for layer in 0..self.layers {
             let name = |part: &str| format!("model.layers.{layer}.{part}");
-            self.vector(&name("input_layernorm.weight"), HIDDEN, 1.0);
-            self.vector(&name("post_attention_layernorm.weight"), HIDDEN, 1.0);
+            // gemma3 adds 1 to its norms
+            let middle = if self.is_gemma() { 0.0 } else { 1.0 };
+            self.vector(&name("input_layernorm.weight"), HIDDEN, middle);
+            self.vector(&name("post_attention_layernorm.weight"), HIDDEN, middle);
+            if self.is_gemma() {
+                self.vector(&name("pre_feedforward_layernorm.weight"), HIDDEN, middle);
+                self.vector(&name("post_feedforward_layernorm.weight"), HIDDEN, middle);
+            }
             self.matrix(&name("self_attn.o_proj.weight"), HIDDEN, q);
             self.matrix(&name("mlp.down_proj.weight"), HIDDEN, FFN);
             if self.architecture == "phi3" {
@@ -107,9 +132,9 @@ impl Tiny {
                     self.vector(&name(&format!("self_attn.{part}_proj.bias")), width, 0.0);
                 }
             }
-            if self.architecture == "qwen3" {
-                self.vector(&name("self_attn.q_norm.weight"), self.head_dim, 1.0);
-                self.vector(&name("self_attn.k_norm.weight"), self.head_dim, 1.0);
+            if self.architecture == "qwen3" || self.is_gemma() {
+                self.vector(&name("self_attn.q_norm.weight"), self.head_dim, middle);
+                self.vector(&name("self_attn.k_norm.weight"), self.head_dim, middle);
             }
         }
     }
@@ -148,7 +173,7 @@ impl Tiny {
             "num_hidden_layers": self.layers,
             "num_key_value_heads": self.kv_heads,
             "rms_norm_eps": EPS,
-            "rope_theta": THETA,
+            "rope_theta": self.theta(),
             "sliding_window": self.window,
             "tie_word_embeddings": self.tied,
             "vocab_size": VOCAB,
@@ -156,6 +181,16 @@ impl Tiny {
         let more = config.as_object_mut().unwrap();
         if self.architecture == "qwen3" {
             more.insert("head_dim".into(), json!(self.head_dim));
+        }
+        if self.is_gemma() {
+            more.remove("hidden_act");
+            more.extend([
+                ("head_dim".into(), json!(self.head_dim)),
+                ("hidden_activation".into(), json!("gelu_pytorch_tanh")),
+                ("query_pre_attn_scalar".into(), json!(self.head_dim)),
+                ("rope_local_base_freq".into(), json!(LOCAL_THETA)),
+                ("sliding_window_pattern".into(), json!(6)),
+            ]);
         }
         if self.llama3 {
             let scaling = json!({
@@ -184,7 +219,9 @@ impl Tiny {
             .map(|(name, tensor)| {
                 let dtype = if tensor.rank() == 2 { dtype } else { GgmlDType::F32 };
                 let tensor = self.reordered(name, tensor);
-                (gguf_name(name), QTensor::quantize(&tensor, dtype).unwrap())
+                let added = if self.is_gemma() && tensor.rank() == 1 { 1.0 } else { 0.0 };
+                let tensor = (tensor + added).unwrap();
+                (self.gguf_name(name), QTensor::quantize(&tensor, dtype).unwrap())
             })
             .collect();
         if self.llama3 {
@@ -214,6 +251,17 @@ impl Tiny {
         split.contiguous().unwrap().reshape((rows, columns)).unwrap()
     }
 
+    fn gguf_name(&self, name: &str) -> String {
+        let name = match self.is_gemma() {
+            false => name.replace("post_attention_layernorm", "ffn_norm"),
+            true => name
+                .replace("post_attention_layernorm", "post_attention_norm")
+                .replace("pre_feedforward_layernorm", "ffn_norm")
+                .replace("post_feedforward_layernorm", "post_ffw_norm"),
+        };
+        gguf_name(&name)
+    }
+
     pub fn gguf_keys(&self) -> Vec<(String, Value)> {
         let sizes = [
             ("attention.head_count", HEADS),
@@ -226,12 +274,16 @@ impl Tiny {
             ("feed_forward_length", FFN),
             ("rope.dimension_count", self.head_dim),
         ];
-        let arch = self.architecture;
+        let arch = self.architecture.trim_end_matches("_text");
         let mut keys = vec![("general.architecture".into(), Value::String(arch.into()))];
         keys.extend(sizes.map(|(key, n)| (format!("{arch}.{key}"), Value::U32(n as u32))));
-        keys.push((format!("{arch}.rope.freq_base"), Value::F32(THETA)));
+        keys.push((format!("{arch}.rope.freq_base"), Value::F32(self.theta())));
         let eps = Value::F32(EPS as f32);
         keys.push((format!("{arch}.attention.layer_norm_rms_epsilon"), eps));
+        if let Some(window) = self.window {
+            let window = Value::U32(window as u32);
+            keys.push((format!("{arch}.attention.sliding_window"), window));
+        }
         keys
     }
 }
@@ -293,7 +345,6 @@ fn gguf_name(name: &str) -> String {
         ("model.norm", "output_norm"),
         ("lm_head", "output"),
         ("model.layers.", "blk."),
-        ("post_attention_layernorm", "ffn_norm"),
         ("input_layernorm", "attn_norm"),
         ("self_attn.qkv_proj", "attn_qkv"),
         ("self_attn.q_proj", "attn_q"),

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use serde_json::{Map, Value};
 
-use super::{Architecture, Decoder, Rope, RopeScaling, unknown_architecture, unsupported};
+use super::{Architecture, Decoder, GlobalLayers, Rope, RopeScaling, unknown_architecture, unsupported};
 use crate::engine::EngineError;
 
 /// A config.json is a few kilobytes; more than this is something else.
@@ -34,12 +34,21 @@ const READ: &[&str] = &[
     "vocab_size",
 ];
 
+/// Keys that are read for gemma3 alone.
+const GEMMA: &[&str] = &[
+    "_sliding_window_pattern",
+    "query_pre_attn_scalar",
+    "rope_local_base_freq",
+    "sliding_window_pattern",
+];
+
 /// Keys that say nothing about the computation of logits.
 const HARMLESS: &[&str] = &[
     "attention_dropout",
     // transformers has these architectures itself since their code was beside the weights
     "auto_map",
     "bos_token_id",
+    "cache_implementation",
     "dtype",
     "embd_pdrop",
     "eos_token_id",
@@ -120,8 +129,12 @@ pub fn read(path: &Path) -> Result<Decoder, EngineError> {
 fn describe(map: &Map<String, Value>, source: &Path) -> Result<Decoder, EngineError> {
     let config = Config { map, source };
     let architecture = config.architecture()?;
-    config.refuse_unknown()?;
+    config.refuse_unknown(architecture)?;
     config.decoder(architecture)?.validate(source)
+}
+
+fn is_gelu(value: &Value) -> bool {
+    value.as_str() == Some("gelu_pytorch_tanh")
 }
 
 struct Config<'a> {
@@ -165,9 +178,13 @@ impl<'a> Config<'a> {
         Ok(architecture)
     }
 
-    fn refuse_unknown(&self) -> Result<(), EngineError> {
+    fn refuse_unknown(&self, architecture: Architecture) -> Result<(), EngineError> {
+        let gemma = architecture == Architecture::Gemma3;
         for (key, value) in self.map.iter().filter(|(_, value)| !value.is_null()) {
             let key = key.as_str();
+            if gemma && (GEMMA.contains(&key) || (key == "hidden_activation" && is_gelu(value))) {
+                continue;
+            }
             if READ.contains(&key) || HARMLESS.contains(&key) || key.starts_with('_') {
                 continue;
             }
@@ -226,10 +243,23 @@ impl<'a> Config<'a> {
             ffn: self.size("intermediate_size")?,
             norm_eps,
             rope: self.rope()?,
+            global_layers: match architecture {
+                Architecture::Gemma3 => Some(self.global_layers(layers)?),
+                _ => None,
+            },
+            query_scale: match self.get("query_pre_attn_scalar") {
+                None => None,
+                Some(scalar) => match scalar.as_f64().filter(|scalar| *scalar >= 1.0) {
+                    Some(scalar) => Some(1.0 / scalar.sqrt()),
+                    None => return self.bad("query_pre_attn_scalar"),
+                },
+            },
             qkv_bias: Some(architecture == Architecture::Qwen2),
-            qk_norm: architecture == Architecture::Qwen3,
+            qk_norm: matches!(architecture, Architecture::Qwen3 | Architecture::Gemma3),
             sliding_window: self.sliding_window(architecture, layers)?,
-            tied: Some(self.flag("tie_word_embeddings")?.unwrap_or(false)),
+            tied: Some(
+                self.flag("tie_word_embeddings")?.unwrap_or(architecture == Architecture::Gemma3),
+            ),
             vocab: Some(self.size("vocab_size")?),
             context: self.size("max_position_embeddings")?,
         })
@@ -243,6 +273,9 @@ impl<'a> Config<'a> {
         layers: usize,
     ) -> Result<Option<usize>, EngineError> {
         let window = self.optional_size("sliding_window")?.filter(|window| *window > 0);
+        if architecture == Architecture::Gemma3 {
+            return Ok(window);
+        }
         if let Some(kinds) = self.get("layer_types").and_then(Value::as_array) {
             return match kinds.first().and_then(Value::as_str) {
                 _ if kinds.iter().any(|kind| kind != &kinds[0]) => self.refuse("layer_types"),
@@ -261,6 +294,30 @@ impl<'a> Config<'a> {
             Some(first) if first >= layers => Ok(None),
             Some(0) => Ok(window),
             _ => self.refuse("max_window_layers"),
+        }
+    }
+
+    /// Every how many layers one is global: named, or found in the list of the layers' kinds.
+    fn global_layers(&self, layers: usize) -> Result<GlobalLayers, EngineError> {
+        let named = match self.optional_size("sliding_window_pattern")? {
+            Some(every) => Some(every),
+            None => self.optional_size("_sliding_window_pattern")?,
+        };
+        let kinds = self.get("layer_types").and_then(Value::as_array);
+        let is_global = |kind: &Value| kind.as_str() == Some("full_attention");
+        let first = kinds.map(|kinds| kinds.iter().position(is_global).unwrap_or(layers) + 1);
+        let every = first.or(named).unwrap_or(6);
+        let fits = |(layer, kind): (usize, &Value)| {
+            is_global(kind) == ((layer + 1) % every == 0)
+                && matches!(kind.as_str(), Some("full_attention" | "sliding_attention"))
+        };
+        if kinds.is_some_and(|kinds| !kinds.iter().enumerate().all(fits)) {
+            return self.refuse("layer_types");
+        }
+        let local_theta = self.get("rope_local_base_freq").map_or(Some(10_000.0), Value::as_f64);
+        match local_theta {
+            Some(local_theta) => Ok(GlobalLayers { every, local_theta }),
+            None => self.bad("rope_local_base_freq"),
         }
     }
 
@@ -387,6 +444,8 @@ mod tests {
             qkv_bias: Some(false),
             qk_norm: false,
             sliding_window: None,
+            global_layers: None,
+            query_scale: None,
             tied: Some(true),
             vocab: Some(49152),
             context: 8192,
@@ -441,6 +500,32 @@ mod tests {
             "max_window_layers": 21
         });
         assert!(describe_with(mixed).unwrap_err().contains("max_window_layers"));
+    }
+
+    #[test]
+    fn the_settings_of_gemma3_are_read_and_those_of_its_kin_refused() {
+        let gemma = json!({
+            "model_type": "gemma3_text", "architectures": ["Gemma3ForCausalLM"],
+            "hidden_act": null, "hidden_activation": "gelu_pytorch_tanh", "num_hidden_layers": 12,
+            "sliding_window": 512, "rope_local_base_freq": 10000.0, "rope_theta": 1000000.0,
+            "query_pre_attn_scalar": 256, "final_logit_softcapping": null,
+            "_sliding_window_pattern": 6, "tie_word_embeddings": null,
+        });
+        let decoder = describe_with(gemma.clone()).unwrap();
+        assert_eq!((decoder.query_scale, decoder.sliding_window), (Some(1.0 / 16.0), Some(512)));
+        assert_eq!(decoder.tied, Some(true));
+        let global: Vec<usize> = (0..12).filter(|layer| !decoder.is_local(*layer)).collect();
+        assert_eq!(global, [5, 11]);
+        for (key, value) in [
+            ("final_logit_softcapping", json!(30.0)),
+            ("hidden_activation", json!("relu")),
+            ("layer_types", json!(["full_attention", "sliding_attention", "sliding_attention"])),
+        ] {
+            let mut changed = gemma.clone();
+            changed[key] = value;
+            assert!(describe_with(changed).unwrap_err().contains(key));
+        }
+        assert!(describe_with(json!({"query_pre_attn_scalar": 64})).is_err());
     }
 
     #[test]

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use candle_core::quantized::gguf_file::Value;
 
-use super::{Architecture, Decoder, Rope, RopeScaling, unknown_architecture, unsupported};
+use super::{Architecture, Decoder, GlobalLayers, Rope, RopeScaling, unknown_architecture, unsupported};
 use crate::engine::EngineError;
 use crate::engine::gguf::Metadata;
 
@@ -17,6 +17,7 @@ const KNOWN: &[&str] = &[
     "attention.key_length",
     "attention.layer_norm_rms_epsilon",
     "attention.sliding_window",
+    "attention.sliding_window_pattern",
     "attention.value_length",
     "block_count",
     "context_length",
@@ -26,6 +27,7 @@ const KNOWN: &[&str] = &[
     "feed_forward_length",
     "rope.dimension_count",
     "rope.freq_base",
+    "rope.freq_base_swa",
     "rope.scaling.attn_factor",
     "rope.scaling.factor",
     "rope.scaling.finetuned",
@@ -53,6 +55,9 @@ pub fn read(metadata: &Metadata, source: &Path) -> Result<Decoder, EngineError> 
     keys.refuse_unlike("expert_used_count", 0.0)?;
     keys.refuse_unlike("attention.causal", 1.0)?;
     keys.refuse_unlike("rope.scaling.attn_factor", 1.0)?;
+    if architecture != Architecture::Gemma3 {
+        keys.refuse_present(&["attention.sliding_window_pattern", "rope.freq_base_swa"])?;
+    }
     keys.decoder(architecture)?.validate(source)
 }
 
@@ -96,6 +101,17 @@ impl Keys<'_> {
             Some(key) => {
                 let key = key.escape_debug();
                 Err(unsupported(self.source, format!("the setting {key} is not supported")))
+            }
+        }
+    }
+
+    /// Refuses keys that only another architecture has.
+    fn refuse_present(&self, keys: &[&str]) -> Result<(), EngineError> {
+        match keys.iter().find(|key| self.get(key).is_some()) {
+            None => Ok(()),
+            Some(key) => {
+                let name = self.name(key);
+                Err(unsupported(self.source, format!("the setting {name} is not supported")))
             }
         }
     }
@@ -172,11 +188,24 @@ impl Keys<'_> {
                 scaling: self.rope_scaling()?,
             },
             qkv_bias: (architecture == Architecture::Qwen2).then_some(true),
-            qk_norm: architecture == Architecture::Qwen3,
+            qk_norm: matches!(architecture, Architecture::Qwen3 | Architecture::Gemma3),
             sliding_window: self.size("attention.sliding_window")?.filter(|window| *window > 0),
+            global_layers: match architecture {
+                Architecture::Gemma3 => Some(self.global_layers()?),
+                _ => None,
+            },
+            query_scale: None,
             tied: None,
             vocab: self.size("vocab_size")?,
             context: self.required_size("context_length")?,
+        })
+    }
+
+    /// What llama.cpp assumes of gemma3 where the file does not say it.
+    fn global_layers(&self) -> Result<GlobalLayers, EngineError> {
+        Ok(GlobalLayers {
+            every: self.size("attention.sliding_window_pattern")?.unwrap_or(6),
+            local_theta: self.number("rope.freq_base_swa")?.unwrap_or(10_000.0),
         })
     }
 
@@ -278,11 +307,29 @@ mod tests {
             qkv_bias: None,
             qk_norm: false,
             sliding_window: None,
+            global_layers: None,
+            query_scale: None,
             tied: None,
             vocab: None,
             context: 8192,
         };
         assert_eq!(decoder, expected);
+    }
+
+    #[test]
+    fn gemma3_has_a_global_layer_after_every_five_with_a_window() {
+        let mut metadata = Metadata::new();
+        metadata.insert("general.architecture".into(), Value::String("gemma3".into()));
+        let rename = |key: &str| key.replace("llama.", "gemma3.");
+        let keys = smollm().into_iter().filter(|(key, _)| key.starts_with("llama."));
+        metadata.extend(keys.map(|(key, value)| (rename(&key), value)));
+        metadata.insert("gemma3.attention.sliding_window".into(), Value::U32(512));
+        let decoder = read(&metadata, Path::new("m.gguf")).unwrap();
+        let local: Vec<bool> = (4..8).map(|layer| decoder.is_local(layer)).collect();
+        assert_eq!(local, [true, false, true, true]);
+        assert_eq!((decoder.rope.theta, decoder.local_rope().theta), (100_000.0, 10_000.0));
+        metadata.insert("gemma3.attention.sliding_window_pattern".into(), Value::U32(0));
+        assert!(read(&metadata, Path::new("m.gguf")).is_err());
     }
 
     #[test]

@@ -41,6 +41,8 @@ pub struct LayerTensors {
     pub output: StoredTensor,
     /// `[hidden]`.
     pub ffn_norm: StoredTensor,
+    /// After attention and after the feed-forward part, `[hidden]` each.
+    pub post_norms: Option<[StoredTensor; 2]>,
     /// Gate and up, `[ffn, hidden]`.
     pub gate_up: [StoredTensor; 2],
     /// `[hidden, ffn]`.
@@ -85,7 +87,10 @@ impl Search<'_> {
         for layer in 0..self.decoder.layers {
             match self.decoder.architecture {
                 Architecture::Phi3 => self.check_phi3_layer(layer)?,
-                Architecture::Llama | Architecture::Qwen2 | Architecture::Qwen3 => {
+                Architecture::Llama
+                | Architecture::Qwen2
+                | Architecture::Qwen3
+                | Architecture::Gemma3 => {
                     layers.push(self.layer(layer)?);
                 }
             }
@@ -125,6 +130,8 @@ impl Search<'_> {
     fn layer(&mut self, layer: usize) -> Result<LayerTensors, EngineError> {
         let Decoder { hidden, heads, kv_heads, head_dim, ffn, .. } = *self.decoder;
         let (q, kv) = (heads * head_dim, kv_heads * head_dim);
+        let gemma = self.decoder.architecture == Architecture::Gemma3;
+        let ffn_norm = if gemma { Part::PreFfnNorm } else { Part::FfnNorm };
         Ok(LayerTensors {
             attention_norm: self.part(layer, Part::AttentionNorm, &[hidden])?,
             qkv: [
@@ -141,7 +148,14 @@ impl Search<'_> {
                 ]),
             },
             output: self.part(layer, Part::Output, &[hidden, q])?,
-            ffn_norm: self.part(layer, Part::FfnNorm, &[hidden])?,
+            ffn_norm: self.part(layer, ffn_norm, &[hidden])?,
+            post_norms: match gemma {
+                false => None,
+                true => Some([
+                    self.part(layer, Part::PostAttentionNorm, &[hidden])?,
+                    self.part(layer, Part::PostFfnNorm, &[hidden])?,
+                ]),
+            },
             gate_up: [
                 self.part(layer, Part::Gate, &[ffn, hidden])?,
                 self.part(layer, Part::Up, &[ffn, hidden])?,

@@ -1,15 +1,54 @@
 //! A forward pass: the phases in their order.
 
+use super::activations::Activations;
 use super::cache::CpuCache;
 use super::kernels::attention::{Inputs, Layer as AttentionLayer};
+use super::kernels::crew::Crew;
 use super::kernels::head::{Goal, Logits, Task};
 use super::kernels::multiply::Then;
 use super::kernels::prepare::Norm;
-use super::matrix::padded_stride;
+use super::matrix::{Matrix, padded_stride};
 use super::model::{Layer, Model};
+use super::pack::Linear;
+use super::weights::Weights;
 use super::workspace::{MAX_ROWS, Workspace};
 use crate::engine::EngineError;
 use crate::engine::runner::{Answers, Row, Want};
+
+/// The residual stream, and room for what is normalised before it is added.
+struct Stream<'a> {
+    values: &'a mut Matrix,
+    product: &'a mut Option<Matrix>,
+}
+
+impl Stream<'_> {
+    /// Adds a product, normalised where there is a norm.
+    fn add(
+        &mut self,
+        crew: &mut Crew,
+        linear: &Linear,
+        weights: &Weights,
+        input: &Activations,
+        rows: usize,
+        norm: Option<Norm<'_>>,
+    ) {
+        match (norm, &mut self.product) {
+            (Some(norm), Some(product)) => {
+                crew.multiply(linear, weights, input, rows, product, Then::Store(None));
+                crew.add_normed(product, rows, norm, self.values);
+            }
+            _ => crew.multiply(linear, weights, input, rows, self.values, Then::Add),
+        }
+    }
+}
+
+/// The cosines and sines of a position.
+fn turn(angles: &mut [f32], position: usize, frequencies: &[f32]) {
+    let (cosines, sines) = angles.split_at_mut(frequencies.len());
+    for ((cos, sin), frequency) in cosines.iter_mut().zip(sines).zip(frequencies) {
+        (*sin, *cos) = (position as f32 * frequency).sin_cos();
+    }
+}
 
 impl Workspace {
     /// Computes `rows`; the cache then holds them.
@@ -48,9 +87,11 @@ impl Workspace {
     fn enter(&mut self, model: &Model, rows: &[Row]) -> Result<(), EngineError> {
         for (number, row) in rows.iter().enumerate() {
             model.embed(row.token, self.stream.row_mut(number))?;
-            let (cosines, sines) = self.angles.row_mut(number).split_at_mut(model.heads.dim / 2);
-            for ((cos, sin), frequency) in cosines.iter_mut().zip(sines).zip(&model.frequencies) {
-                (*sin, *cos) = (row.position as f32 * frequency).sin_cos();
+            turn(self.angles.row_mut(number), row.position, &model.frequencies);
+            if let (Some(angles), Some(frequencies)) =
+                (&mut self.local_angles, &model.local_frequencies)
+            {
+                turn(angles.row_mut(number), row.position, frequencies);
             }
         }
         Ok(())
@@ -74,12 +115,14 @@ impl Workspace {
         let attention = AttentionLayer {
             layer: number,
             norms: head_norms.map(|[q, k]| [norm(q), norm(k)]),
-            window: model.window,
+            window: model.window.filter(|_| layer.local),
+            scale: model.query_scale,
         };
+        let angles = self.local_angles.as_ref().filter(|_| layer.local);
         let inputs = Inputs {
             qkv: &self.qkv,
             columns: [layer.qkv.columns[0], layer.qkv.columns[1], layer.qkv.columns[2]],
-            angles: &self.angles,
+            angles: angles.unwrap_or(&self.angles),
             units: &self.pass.units,
             bounds: &self.pass.bounds,
             capacity: cache.capacity,
@@ -87,10 +130,13 @@ impl Workspace {
         let (slots, bases) = (&mut cache.slots, &mut self.bases);
         crew.attend(model.heads, &attention, &inputs, slots, bases, &mut self.heads);
         crew.take(&self.heads, rows, &mut self.attended);
-        crew.multiply(&layer.output, weights, &self.attended, rows, &mut self.stream, Then::Add);
-        crew.norm(&self.stream, all, norm(&layer.ffn_norm), &mut self.normed);
-        crew.gate(&layer.gated, weights, &self.normed, rows, &mut self.gated);
-        crew.multiply(&layer.down, weights, &self.gated, rows, &mut self.stream, Then::Add);
+        let post = |which: usize| layer.post_norms.as_ref().map(|norms| norm(&norms[which]));
+        let mut stream = Stream { values: &mut self.stream, product: &mut self.product };
+        stream.add(crew, &layer.output, weights, &self.attended, rows, post(0));
+        crew.norm(stream.values, all, norm(&layer.ffn_norm), &mut self.normed);
+        let activation = model.activation;
+        crew.gate(&layer.gated, weights, &self.normed, rows, &mut self.gated, activation);
+        stream.add(crew, &layer.down, weights, &self.gated, rows, post(1));
     }
 
     /// Puts aside the rows that want an answer.

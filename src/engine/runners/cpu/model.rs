@@ -6,6 +6,7 @@ use super::activations::Wanted;
 use super::blocks;
 use super::form::{BLOCK, Form};
 use super::kernels::attention::Heads;
+use super::kernels::gate::Activation;
 use super::pack::{Gated, Layout, Linear, Part, Source};
 use super::weights::Weights;
 use crate::engine::EngineError;
@@ -29,8 +30,16 @@ pub struct Model {
     pub norm_eps: f32,
     /// A token sees this many tokens.
     pub window: Option<usize>,
+    /// Queries are multiplied by this.
+    pub query_scale: f32,
     /// Angles of the rope's pairs, a position.
     pub frequencies: Vec<f32>,
+    /// Those of the layers that see a window, where they are others.
+    pub local_frequencies: Option<Vec<f32>>,
+    /// Embeddings are multiplied by this.
+    pub embedding_scale: Option<f32>,
+    /// Of the gates.
+    pub activation: Activation,
     /// The layers.
     pub layers: Vec<Layer>,
     /// The last norm.
@@ -55,6 +64,10 @@ pub struct Layer {
     pub bias: Option<Vec<f32>>,
     /// Norms of the heads of q and k.
     pub head_norms: Option<[Vec<f32>; 2]>,
+    /// Whether a token sees the window only.
+    pub local: bool,
+    /// Norms of what attention and the feed-forward part add to the stream.
+    pub post_norms: Option<[Vec<f32>; 2]>,
     /// From the heads back to the stream.
     pub output: Linear,
     /// Before the feed-forward part.
@@ -113,7 +126,8 @@ impl<'a> Build<'a> {
         let Decoder { hidden, ffn, heads, kv_heads, head_dim, .. } = *self.decoder;
         let source = Source { files: self.files, exact: self.exact };
         let mut layout = Layout::new(source, self.threads);
-        let layers = self.inventory.layers.iter().map(|layer| self.layer(layer, &mut layout));
+        let layers = self.inventory.layers.iter().enumerate();
+        let layers = layers.map(|(number, layer)| self.layer(number, layer, &mut layout));
         let layers = layers.collect::<Result<Vec<_>, _>>()?;
         let stored = self.inventory.head.as_ref().unwrap_or(&self.inventory.embedding);
         let head = layout.linear(&[plain(stored)]);
@@ -125,8 +139,17 @@ impl<'a> Build<'a> {
             vocabulary: self.inventory.vocab(),
             norm_eps: self.decoder.norm_eps as f32,
             window: self.decoder.sliding_window,
+            query_scale: match self.decoder.query_scale {
+                None => 1.0 / (head_dim as f32).sqrt(),
+                Some(scale) => scale as f32,
+            },
             frequencies: self.frequencies()?,
-            norm: self.vector(&self.inventory.norm)?,
+            local_frequencies: self.decoder.global_layers.as_ref().map(|_| {
+                self.decoder.local_rope().frequencies(head_dim)
+            }),
+            embedding_scale: self.is_gemma().then(|| (hidden as f32).sqrt()),
+            activation: if self.is_gemma() { Activation::Gelu } else { Activation::Silu },
+            norm: self.norm(&self.inventory.norm)?,
             weights: Weights::pack(&layout)?,
             layers,
             head,
@@ -138,8 +161,13 @@ impl<'a> Build<'a> {
         })
     }
 
+    fn is_gemma(&self) -> bool {
+        self.decoder.architecture == Architecture::Gemma3
+    }
+
     fn layer(
         &self,
+        number: usize,
         layer: &'a LayerTensors,
         layout: &mut Layout<'a>,
     ) -> Result<Layer, EngineError> {
@@ -148,7 +176,12 @@ impl<'a> Build<'a> {
         let [gate, up] = &layer.gate_up;
         let qkv = layout.linear(&[Part { tensor: q, order }, Part { tensor: k, order }, plain(v)]);
         Ok(Layer {
-            attention_norm: self.vector(&layer.attention_norm)?,
+            attention_norm: self.norm(&layer.attention_norm)?,
+            local: self.decoder.is_local(number),
+            post_norms: match &layer.post_norms {
+                None => None,
+                Some([attention, ffn]) => Some([self.norm(attention)?, self.norm(ffn)?]),
+            },
             bias: match &layer.qkv_bias {
                 None => None,
                 Some(biases) => Some(self.bias(biases, &qkv)?),
@@ -156,10 +189,10 @@ impl<'a> Build<'a> {
             qkv,
             head_norms: match &layer.qk_norm {
                 None => None,
-                Some([q, k]) => Some([self.vector(q)?, self.vector(k)?]),
+                Some([q, k]) => Some([self.norm(q)?, self.norm(k)?]),
             },
             output: layout.linear(&[plain(&layer.output)]),
-            ffn_norm: self.vector(&layer.ffn_norm)?,
+            ffn_norm: self.norm(&layer.ffn_norm)?,
             gated: layout.gated(plain(gate), plain(up)),
             down: layout.linear(&[plain(&layer.down)]),
         })
@@ -184,8 +217,12 @@ impl<'a> Build<'a> {
         Ok(joined)
     }
 
-    fn vector(&self, tensor: &StoredTensor) -> Result<Vec<f32>, EngineError> {
+    /// A norm's weights. Those of gemma3 count from 1, which GGUF's converter has added.
+    fn norm(&self, tensor: &StoredTensor) -> Result<Vec<f32>, EngineError> {
         let mut values = self.files.widen_vector(tensor, RowOrder::Plain)?;
+        if self.is_gemma() && self.files.naming == Naming::HuggingFace {
+            values.iter_mut().for_each(|value| *value += 1.0);
+        }
         values.resize(values.len().next_multiple_of(BLOCK), 0.0);
         Ok(values)
     }
@@ -240,11 +277,15 @@ impl Model {
         let Embedding { files, tensor } = &self.embedding;
         let row = files.row_bytes(tensor, token as usize);
         match blocks::form(tensor.dtype) {
-            None => files.widen_row(tensor, token as usize, out),
+            None => files.widen_row(tensor, token as usize, out)?,
             Some(form) => widen(form, tensor, row, out).ok_or_else(|| {
                 EngineError::Internal(format!("the tensor {} ends early", tensor.name))
-            }),
+            })?,
         }
+        if let Some(scale) = self.embedding_scale {
+            out.iter_mut().for_each(|value| *value *= scale);
+        }
+        Ok(())
     }
 }
 

@@ -22,6 +22,10 @@ pub struct Workspace {
     pub(super) normed: Activations,
     pub(super) qkv: Matrix,
     pub(super) angles: Matrix,
+    /// Of the layers that see a window, where they turn otherwise.
+    pub(super) local_angles: Option<Matrix>,
+    /// What is normalised before it is added to the stream.
+    pub(super) product: Option<Matrix>,
     pub(super) heads: Matrix,
     pub(super) attended: Activations,
     pub(super) gated: Activations,
@@ -58,6 +62,14 @@ impl Workspace {
             normed: Activations::new(MAX_ROWS, *hidden, wanted.normed)?,
             qkv: Matrix::zeros(MAX_ROWS, qkv.unwrap_or(0))?,
             angles: Matrix::zeros(MAX_ROWS, heads.dim)?,
+            local_angles: match &model.local_frequencies {
+                None => None,
+                Some(_) => Some(Matrix::zeros(MAX_ROWS, heads.dim)?),
+            },
+            product: match model.layers.iter().any(|layer| layer.post_norms.is_some()) {
+                false => None,
+                true => Some(Matrix::zeros(MAX_ROWS, *hidden)?),
+            },
             heads: Matrix::zeros(MAX_ROWS, queries)?,
             attended: Activations::new(MAX_ROWS, queries, wanted.attended)?,
             gated: Activations::new(MAX_ROWS, *ffn, wanted.gated)?,

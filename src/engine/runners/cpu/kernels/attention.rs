@@ -73,6 +73,8 @@ pub struct Layer<'a> {
     pub norms: Option<[Norm<'a>; 2]>,
     /// A token sees this many tokens, itself included.
     pub window: Option<usize>,
+    /// Queries are multiplied by this.
+    pub scale: f32,
 }
 
 /// Everything attention reads beside the cache.
@@ -207,7 +209,7 @@ impl Place<'_> {
                 let head = self.unit.head * group + h;
                 let query = queries.add(h * width);
                 self.load(&qkv[q + head * dim..][..dim], query);
-                self.turn(query, row, 0, 1.0 / (dim as f32).sqrt());
+                self.turn(query, row, 0, self.layer.scale);
             }
             let end = position + 1;
             let start = self.layer.window.map_or(0, |window| end.saturating_sub(window));

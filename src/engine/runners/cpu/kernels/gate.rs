@@ -8,13 +8,23 @@ use crate::engine::runners::cpu::form::{BLOCK, COLUMNS};
 use crate::engine::runners::cpu::pack::Gated;
 use crate::engine::runners::cpu::weights::Weights;
 
+/// What is done to the gate before it is multiplied with up.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Activation {
+    /// `x / (1 + exp(-x))`.
+    #[default]
+    Silu,
+    /// GELU, approximated with tanh.
+    Gelu,
+}
+
 impl Crew {
     /// Scratch memory that [`Crew::gate`] needs.
     pub fn gate_scratch(rows: usize) -> usize {
         rows * BLOCK
     }
 
-    /// `out = silu(gate(input)) * up(input)` for the first `rows` rows.
+    /// `out = activation(gate(input)) * up(input)` for the first `rows` rows.
     pub fn gate(
         &mut self,
         gated: &Gated,
@@ -22,6 +32,7 @@ impl Crew {
         input: &Activations,
         rows: usize,
         out: &mut Activations,
+        activation: Activation,
     ) {
         let input = Input::new(input, gated.forms, gated.blocks, rows);
         assert_eq!(out.columns, gated.outputs, "the result has another width");
@@ -30,6 +41,10 @@ impl Crew {
         assert!(out.rows() >= rows, "the result has no room");
         let scratch = self.scratch.parts(Self::gate_scratch(rows));
         let kernels = self.kernels;
+        let activate = match activation {
+            Activation::Silu => kernels.gate,
+            Activation::Gelu => kernels.gelu_gate,
+        };
         let bytes = gated.forms.map(|form| form.tile_bytes(gated.blocks));
         let pair = bytes[0] + bytes[1];
         let calls = 2 * rows.div_ceil(kernels.rows);
@@ -57,7 +72,7 @@ impl Crew {
                             let result = results.wrapping_add(row * BLOCK + half * COLUMNS);
                             // SAFETY: the scratch is this thread's and has 32 floats a row.
                             unsafe {
-                                (kernels.gate)(gate.as_ptr(), up.as_ptr(), COLUMNS, result);
+                                activate(gate.as_ptr(), up.as_ptr(), COLUMNS, result);
                             }
                         }
                     }

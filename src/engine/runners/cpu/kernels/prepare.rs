@@ -100,6 +100,33 @@ impl Crew {
         });
     }
 
+    /// Normalises the first `rows` rows of `x` and adds them to those of `out`.
+    pub fn add_normed(&mut self, x: &Matrix, rows: usize, norm: Norm<'_>, out: &mut Matrix) {
+        let (columns, stride) = (x.columns(), x.stride());
+        let padded = columns.next_multiple_of(BLOCK);
+        assert!(norm.weight.len() >= padded && out.columns() == columns, "shapes differ");
+        assert!(x.rows() >= rows && out.rows() >= rows, "a row that does not exist");
+        let (kernels, threads) = (self.kernels, self.team.size());
+        let scratch = self.scratch.parts(padded);
+        let (x, out_stride) = (Shared::new(x.as_ptr().cast_mut()), out.stride());
+        let out = Shared::new(out.as_mut_ptr());
+        self.team.run(&|thread| {
+            let values = scratch.part(thread);
+            for row in share(rows, thread, threads) {
+                let from = x.pointer().wrapping_add(row * stride).cast_const();
+                let to = out.pointer().wrapping_add(row * out_stride);
+                // SAFETY: the row exists in both and is padded with zeros; the scratch is this
+                // thread's and long enough; this thread alone has this row of the result.
+                let (values, to) = unsafe {
+                    (kernels.norm)(from, norm.weight.as_ptr(), columns, norm.eps, values);
+                    let values = std::slice::from_raw_parts(values.cast_const(), columns);
+                    (values, std::slice::from_raw_parts_mut(to, columns))
+                };
+                to.iter_mut().zip(values).for_each(|(to, value)| *to += value);
+            }
+        });
+    }
+
     /// Takes over the first `rows` rows of `x`.
     pub fn take(&mut self, x: &Matrix, rows: usize, out: &mut Activations) {
         let (blocks, stride) = (x.columns().div_ceil(BLOCK), x.stride());

@@ -8,6 +8,9 @@ use crate::engine::runners::cpu::form::{FORMS, Form};
 /// Puts a position's key and value into their block.
 pub(super) type KeepFn = unsafe fn(*const f32, *const f32, usize, *mut u8, usize);
 
+/// Puts activated gates times ups into its last argument.
+pub(super) type GateFn = unsafe fn(*const f32, *const f32, usize, *mut f32);
+
 /// The kernels of one instruction set; their contracts are with their definitions.
 pub(super) struct Kernels {
     /// Rows that a tile kernel should be given.
@@ -16,7 +19,8 @@ pub(super) struct Kernels {
     pub tiles: [[TileFn; MAX_ROWS]; FORMS.len()],
     pub norm: unsafe fn(*const f32, *const f32, usize, f32, *mut f32),
     pub quantise: unsafe fn(*const f32, usize, *mut u8, usize),
-    pub gate: unsafe fn(*const f32, *const f32, usize, *mut f32),
+    pub gate: GateFn,
+    pub gelu_gate: GateFn,
     pub rope: unsafe fn(*mut f32, *const f32, *const f32, usize, f32),
     pub best: unsafe fn(*const f32, i32, &mut Best),
     pub attend: unsafe fn(&HeadsCall),
@@ -62,6 +66,10 @@ macro_rules! kernels {
             $(#[target_feature(enable = $features)])?
             pub unsafe fn gate(gate: *const f32, up: *const f32, n: usize, out: *mut f32) {
                 rows::gate::<$simd>(gate, up, n, out);
+            }
+            $(#[target_feature(enable = $features)])?
+            pub unsafe fn gelu_gate(gate: *const f32, up: *const f32, n: usize, out: *mut f32) {
+                rows::gelu_gate::<$simd>(gate, up, n, out);
             }
             $(#[target_feature(enable = $features)])?
             pub unsafe fn rope(
@@ -110,6 +118,7 @@ macro_rules! kernels {
             norm: entries::norm,
             quantise: entries::quantise,
             gate: entries::gate,
+            gelu_gate: entries::gelu_gate,
             rope: entries::rope,
             best: entries::best,
             attend: entries::attend::<super::heads::Half>,

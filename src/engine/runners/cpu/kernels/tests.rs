@@ -148,13 +148,14 @@ proptest! {
         let head = floats(seed + 2, 2 * half);
         let (cos, sin) = (floats(seed + 3, half), floats(seed + 4, half));
         let run = |kernels: &Kernels| {
-            let (mut out, mut head) = (vec![0.0f32; 64], head.clone());
+            let (mut out, mut gelu, mut head) = ([0.0f32; 64], [0.0f32; 64], head.clone());
             // SAFETY: all have the lengths that are given.
             unsafe {
                 (kernels.gate)(gate.as_ptr(), up.as_ptr(), 64, out.as_mut_ptr());
+                (kernels.gelu_gate)(gate.as_ptr(), up.as_ptr(), 64, gelu.as_mut_ptr());
                 (kernels.rope)(head.as_mut_ptr(), cos.as_ptr(), sin.as_ptr(), half, 0.125);
             }
-            out.into_iter().chain(head).map(f32::to_bits).collect::<Vec<_>>()
+            out.into_iter().chain(gelu).chain(head).map(f32::to_bits).collect::<Vec<_>>()
         };
         for (isa, kernels) in others() {
             prop_assert_eq!(run(kernels), run(SCALAR), "{:?}", isa);
@@ -322,6 +323,21 @@ fn the_gate_is_silu_times_up() {
         let expected = f64::from(x) / (1.0 + (-f64::from(x)).exp()) * 1.5;
         let off = (f64::from(out[0]) - expected).abs();
         assert!(off <= 4e-7 * expected.abs() + 1e-30, "{x}: {} {expected}", out[0]);
+    }
+}
+
+#[test]
+fn the_other_gate_is_gelu_times_up() {
+    for step in -400..400 {
+        let x = step as f32 * 0.05;
+        let (gate, up, mut out) = ([x; LANES], [1.5f32; LANES], [0.0f32; LANES]);
+        // SAFETY: 16 elements each.
+        unsafe { (SCALAR.gelu_gate)(gate.as_ptr(), up.as_ptr(), LANES, out.as_mut_ptr()) };
+        let wide = f64::from(x);
+        let inner = (2.0 / std::f64::consts::PI).sqrt() * (wide + 0.044_715 * wide.powi(3));
+        let expected = 0.5 * wide * (1.0 + inner.tanh()) * 1.5;
+        let off = (f64::from(out[0]) - expected).abs();
+        assert!(off <= 2e-6 * expected.abs() + 1e-7, "{x}: {} {expected}", out[0]);
     }
 }
 
