@@ -98,6 +98,12 @@ pub enum CallEvent {
         /// Bytes of this call's KV cache.
         kv_bytes: u64,
     },
+    /// The prompts of the call begin with the same tokens, which were computed once and are
+    /// taken over by the rows that come after.
+    SharedPrefix {
+        /// Tokens that all prompts begin with.
+        tokens: usize,
+    },
     /// The call is over; rows without an end were interrupted or not begun.
     Ended(Result<(), EngineError>),
 }

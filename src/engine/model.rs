@@ -44,6 +44,7 @@ impl Model {
         let template = ChatTemplate::load(source, metadata.as_ref(), &tokenizer)?;
         let scheduling = SchedulerOptions {
             prefill_tokens: PREFILL_TOKENS,
+            share_prefixes: true,
             context_length: description.context_length,
             end_ids: tokenizer.end_ids().to_vec(),
             available_memory: crate::probe::available_memory,

@@ -186,6 +186,13 @@ pub trait Cache {
     /// Memory or device failures.
     fn resize(&mut self, slots: usize) -> Result<(), EngineError>;
 
+    /// Makes slot `to` hold the first `tokens` tokens of slot `from`, which holds at least these,
+    /// as if it had computed them itself; `from` may be `to`. Whether this cache can.
+    fn copy_prefix(&mut self, from: usize, to: usize, tokens: usize) -> bool {
+        let _ = (from, to, tokens);
+        false
+    }
+
     /// Bytes that are allocated now.
     fn bytes(&self) -> u64;
 }

@@ -133,6 +133,14 @@ impl Cache for AnyCache {
         }
     }
 
+    fn copy_prefix(&mut self, from: usize, to: usize, tokens: usize) -> bool {
+        match self {
+            Self::Cpu(cache) => cache.copy_prefix(from, to, tokens),
+            Self::Candle(cache) => cache.copy_prefix(from, to, tokens),
+            Self::Transformers(cache) => cache.copy_prefix(from, to, tokens),
+        }
+    }
+
     fn bytes(&self) -> u64 {
         match self {
             Self::Candle(cache) => cache.bytes(),

@@ -21,6 +21,8 @@ use super::runner::{Answers, Runner};
 pub struct SchedulerOptions {
     /// Most prompt tokens computed in one step, beside the decoding rows.
     pub prefill_tokens: usize,
+    /// Whether tokens that all prompts of a call begin with are computed once.
+    pub share_prefixes: bool,
     /// Tokens of prompt and output a row may have.
     pub context_length: usize,
     /// Tokens that end a row.

@@ -176,6 +176,8 @@ impl Translator {
                 self.sink.send_at(at, Event::Step { rows, prefill_tokens });
                 self.count_kv(kv_bytes);
             }
+            // the lane's figures say how many prompt tokens were computed
+            CallEvent::SharedPrefix { tokens: _ } => {}
             CallEvent::Ended(result) => {
                 self.count_kv(0);
                 if let Some(ended) = self.ended.take() {

@@ -50,6 +50,10 @@ pub struct Figures {
     /// `mean_rows_per_step` over the batch size; over its time-weighted mean where it changed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub occupancy: Option<f64>,
+    /// Prompt tokens that a local engine computed; fewer than `prompt_tokens` where the prompts
+    /// of a call begin with the same tokens, which are computed once.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub computed_prompt_tokens: Option<usize>,
     /// Highest memory seen.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub peak_memory_bytes: Option<PeakBytes>,
@@ -96,6 +100,7 @@ impl Figures {
             e2e_s: summary(pass, RowRecord::e2e),
             mean_rows_per_step: pass.mean_rows_per_step(),
             occupancy: occupancy(pass),
+            computed_prompt_tokens: Some(pass.prefill_tokens).filter(|tokens| *tokens > 0),
             peak_memory_bytes: PeakBytes::of(&pass.peak),
             memory_source: Some(pass.peak.sources.join(", ")).filter(|text| !text.is_empty()),
         }

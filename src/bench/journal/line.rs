@@ -149,6 +149,9 @@ pub(super) struct PassEnd {
     pub repeat: usize,
     pub wall_s: f64,
     pub steps: usize,
+    /// See [`Pass::prefill_tokens`].
+    #[serde(default)]
+    pub prefill_tokens: usize,
     pub step_rows: usize,
     pub peak: PeakMemory,
     /// (seconds, batch size) from each moment on.
@@ -169,6 +172,7 @@ impl PassEnd {
             repeat: pass.repeat,
             wall_s: pass.finished.unwrap_or_default().as_secs_f64(),
             steps: pass.steps,
+            prefill_tokens: pass.prefill_tokens,
             step_rows: pass.step_rows,
             peak: pass.peak.clone(),
             batch_sizes: sizes.collect(),

@@ -151,6 +151,7 @@ fn take_end(recorder: &mut Recorder, end: PassEnd) -> anyhow::Result<()> {
     let pass = pass(recorder, end.lane, end.repeat)?;
     pass.finished = Some(wall);
     pass.steps = end.steps;
+    pass.prefill_tokens = end.prefill_tokens;
     pass.step_rows = end.step_rows;
     pass.peak = end.peak;
     pass.batch_sizes = sizes.context("the time of a batch size makes no sense")?;

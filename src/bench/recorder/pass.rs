@@ -27,6 +27,9 @@ pub struct Pass {
     pub output_tokens: usize,
     /// Forward passes that advanced at least one row.
     pub steps: usize,
+    /// Prompt tokens that the engine computed; fewer than the prompts have where they share a
+    /// beginning.
+    pub prefill_tokens: usize,
     /// Tokens those passes made.
     pub step_rows: usize,
     /// Output tokens over time.
@@ -84,6 +87,7 @@ impl Pass {
             failed: 0,
             output_tokens: 0,
             steps: 0,
+            prefill_tokens: 0,
             step_rows: 0,
             throughput: Timeline::default(),
             memory: Vec::new(),
@@ -188,7 +192,8 @@ impl Pass {
                 self.failed += 1;
                 Some(row)
             }
-            Event::Step { rows, prefill_tokens: _ } => {
+            Event::Step { rows, prefill_tokens } => {
+                self.prefill_tokens += prefill_tokens;
                 if rows > 0 {
                     self.steps += 1;
                     self.step_rows += rows;

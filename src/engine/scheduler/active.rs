@@ -22,6 +22,7 @@ pub(super) struct ActiveCall<C> {
     observer: Box<dyn FnMut(CallEvent) + Send>,
     cancel: CancellationToken,
     packed: Vec<Row>,
+    prefix: Prefix,
 }
 
 impl<C: Cache> ActiveCall<C> {
@@ -43,6 +44,7 @@ impl<C: Cache> ActiveCall<C> {
             refuse(observer, Ok(()));
             return None;
         };
+        let prefix = if options.share_prefixes { Prefix::of(&fit) } else { Prefix::None };
         fit.sort_by_key(|row| std::cmp::Reverse(row.prompt.len()));
         match runner.new_cache(capacity) {
             Ok(cache) => Some(Self {
@@ -54,6 +56,7 @@ impl<C: Cache> ActiveCall<C> {
                 observer,
                 cancel,
                 packed: Vec::new(),
+                prefix,
             }),
             Err(error) => {
                 refuse(observer, Err(error));
@@ -82,6 +85,7 @@ impl<C: Cache> ActiveCall<C> {
         let rows = self.packed.iter().filter(|row| row.want.anything()).count();
         let kv_bytes = self.cache.bytes();
         (self.observer)(CallEvent::Step { at, rows, prefill_tokens, kv_bytes });
+        self.share_prefix();
         self.take_tokens(answers, at, options)?;
         Ok(true)
     }
@@ -109,10 +113,35 @@ impl<C: Cache> ActiveCall<C> {
             self.cache.resize(size)?;
             self.slots.resize_with(size, || None);
         }
-        for slot in self.slots.iter_mut().take(wanted).filter(|slot| slot.is_none()) {
+        let places = self.slots.iter_mut().enumerate().take(wanted);
+        for (place, slot) in places.filter(|(_, slot)| slot.is_none()) {
             *slot = self.waiting.pop_front().map(Slot::new);
+            if let (Prefix::Shared(tokens), Some(slot)) = (self.prefix, slot.as_mut())
+                && self.cache.copy_prefix(0, place, tokens)
+            {
+                slot.skip(tokens);
+            }
         }
         Ok(())
+    }
+
+    /// Once the first slot has computed the prefix, the others take it over. The first slot then
+    /// holds it for as long as the call lasts: whatever row it is given begins with it.
+    fn share_prefix(&mut self) {
+        let Prefix::Awaited(tokens) = self.prefix else { return };
+        if !matches!(self.slots.first(), Some(Some(slot)) if slot.holds(tokens)) {
+            return;
+        }
+        self.prefix = Prefix::Shared(tokens);
+        for (place, slot) in self.slots.iter_mut().enumerate().skip(1) {
+            let Some(slot) = slot else { continue };
+            if !self.cache.copy_prefix(0, place, tokens) {
+                self.prefix = Prefix::None;
+                return;
+            }
+            slot.skip(tokens);
+        }
+        (self.observer)(CallEvent::SharedPrefix { tokens });
     }
 
     fn check_memory<R: Runner>(
@@ -147,7 +176,8 @@ impl<C: Cache> ActiveCall<C> {
         let mut left = budget;
         for (place, slot) in self.slots.iter_mut().enumerate() {
             let Some(slot) = slot else { continue };
-            if slot.decodes() || left > 0 {
+            let waits = place > 0 && matches!(self.prefix, Prefix::Awaited(_));
+            if slot.decodes() || (left > 0 && !waits) {
                 left -= slot.pack(place, left, &mut self.packed);
             }
         }
@@ -178,6 +208,36 @@ impl<C: Cache> ActiveCall<C> {
             }
         }
         Ok(())
+    }
+}
+
+/// The tokens that all prompts of a call begin with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Prefix {
+    /// Too few to share, or the cache cannot.
+    None,
+    /// The first slot is about to compute them, the others wait for that.
+    Awaited(usize),
+    /// The first slot holds them.
+    Shared(usize),
+}
+
+/// Fewer tokens are not worth a step that computes one slot alone.
+const SHORTEST_PREFIX: usize = 8;
+
+impl Prefix {
+    fn of(rows: &[CallRow]) -> Self {
+        let Some((first, others)) = rows.split_first() else { return Self::None };
+        let common = others.iter().fold(first.prompt.len(), |most, row| {
+            let pairs = first.prompt.iter().zip(&row.prompt).take(most);
+            pairs.take_while(|(a, b)| a == b).count()
+        });
+        // the last token of a prompt is computed for its logits
+        let shortest = rows.iter().map(|row| row.prompt.len()).min().unwrap_or(0);
+        match common.min(shortest.saturating_sub(1)) {
+            tokens if others.is_empty() || tokens < SHORTEST_PREFIX => Self::None,
+            tokens => Self::Awaited(tokens),
+        }
     }
 }
 

@@ -33,6 +33,16 @@ impl Slot {
         Self { row, sampler, computed: 0, last: None, produced: 0 }
     }
 
+    /// Takes the first tokens of the prompt for computed.
+    pub fn skip(&mut self, tokens: usize) {
+        self.computed = self.computed.max(tokens);
+    }
+
+    /// Whether this many tokens of the prompt are computed.
+    pub fn holds(&self, tokens: usize) -> bool {
+        self.computed >= tokens
+    }
+
     /// Whether the next step is the next token, and not a part of the prompt.
     pub fn decodes(&self) -> bool {
         self.last.is_some()

@@ -31,6 +31,11 @@ impl Cache for Sequences {
         Ok(())
     }
 
+    fn copy_prefix(&mut self, from: usize, to: usize, tokens: usize) -> bool {
+        self.0[to] = self.0[from][..tokens].to_vec();
+        true
+    }
+
     fn bytes(&self) -> u64 {
         self.0.len() as u64
     }
@@ -107,6 +112,7 @@ impl RowText for Words {
 fn options() -> SchedulerOptions {
     SchedulerOptions {
         prefill_tokens: 16,
+        share_prefixes: true,
         context_length: 64,
         end_ids: vec![END],
         available_memory: || None,
@@ -189,6 +195,54 @@ fn every_row_gets_its_own_output_at_every_batch_size_and_prefill_budget() {
             assert_eq!(events.lock().unwrap().last(), Some(&CallEvent::Ended(Ok(()))));
         }
     }
+}
+
+/// 30 prompts that begin with the same ten tokens, their outputs and the prompt tokens computed.
+fn with_a_common_beginning(
+    options: SchedulerOptions,
+    slots: &Arc<AtomicUsize>,
+    mut watch: impl FnMut(usize),
+) -> (HashMap<usize, Vec<u32>>, usize, bool) {
+    let mut scheduler = Scheduler::new(Checksums::default(), options);
+    let (mut call, events) = call(0..30, slots.clone());
+    for row in &mut call.rows {
+        row.prompt.splice(0..0, 40..50);
+    }
+    scheduler.add(call);
+    for step in 0.. {
+        if scheduler.is_idle() {
+            break;
+        }
+        watch(step);
+        scheduler.step();
+    }
+    let computed = events.lock().unwrap().iter().map(|event| match event {
+        CallEvent::Step { prefill_tokens, .. } => *prefill_tokens,
+        _ => 0,
+    });
+    let computed = computed.sum();
+    let shared = events.lock().unwrap().contains(&CallEvent::SharedPrefix { tokens: 10 });
+    (outputs(&events), computed, shared)
+}
+
+#[test]
+fn a_common_beginning_of_all_prompts_is_computed_once_and_changes_nothing() {
+    let alone = SchedulerOptions { share_prefixes: false, ..options() };
+    let (expected, all, shared) = with_a_common_beginning(alone, &size(1), |_| {});
+    assert!(!shared);
+    for slots in [1, 2, 8, 40] {
+        for prefill_tokens in [1, 7, 1000] {
+            let options = SchedulerOptions { prefill_tokens, ..options() };
+            let (outputs, computed, shared) =
+                with_a_common_beginning(options, &size(slots), |_| {});
+            assert_eq!(outputs, expected, "{slots} slots, {prefill_tokens} tokens a step");
+            assert_eq!((all - computed, shared), (29 * 10, true));
+        }
+    }
+    let slots = size(8);
+    let change = |step: usize| slots.store([8, 1, 3, 20][step / 5 % 4], Ordering::Relaxed);
+    let (outputs, computed, _) = with_a_common_beginning(options(), &slots, change);
+    assert_eq!((outputs, all - computed), (expected, 29 * 10));
 }
 
 #[test]

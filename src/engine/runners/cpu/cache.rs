@@ -16,13 +16,14 @@ pub struct CpuCache {
     pub(super) lengths: Vec<usize>,
     pub(super) capacity: usize,
     slot_bytes: usize,
+    heads: Heads,
 }
 
 impl CpuCache {
     /// A cache without slots.
     pub fn new(heads: &Heads, layers: usize, capacity: usize) -> Self {
         let slot_bytes = slot_bytes(heads, layers, capacity);
-        Self { slots: Vec::new(), lengths: Vec::new(), capacity, slot_bytes }
+        Self { slots: Vec::new(), lengths: Vec::new(), capacity, slot_bytes, heads: *heads }
     }
 }
 
@@ -39,6 +40,21 @@ impl Cache for CpuCache {
         self.slots.truncate(slots);
         self.lengths.resize(slots, 0);
         Ok(())
+    }
+
+    /// Copies whole blocks; what they hold beyond the prefix is written before it is read.
+    fn copy_prefix(&mut self, from: usize, to: usize, tokens: usize) -> bool {
+        if self.lengths.get(from).is_none_or(|length| *length < tokens) || to >= self.slots.len() {
+            return false;
+        }
+        if let Ok([source, target]) = self.slots.get_disjoint_mut([from, to]) {
+            let region = self.heads.cache_bytes(self.capacity);
+            let used = self.heads.cache_bytes(tokens);
+            let regions = source.chunks_exact(region).zip(target.chunks_exact_mut(region));
+            regions.for_each(|(source, target)| target[..used].copy_from_slice(&source[..used]));
+        }
+        self.lengths[to] = tokens;
+        true
     }
 
     fn bytes(&self) -> u64 {
