@@ -7,19 +7,19 @@
 //! This module does not read files and does not choose tokens, except the greedy ones, which
 //! it finds without storing logits.
 
+pub mod activations;
 pub mod cache;
+pub mod form;
 pub mod kernels;
+pub mod matrix;
 pub mod model;
+pub mod pack;
+pub mod weights;
 
-mod activations;
 mod blocks;
-mod form;
 mod forward;
-mod matrix;
-mod pack;
 mod panel;
 mod pass;
-mod weights;
 mod workspace;
 
 use std::cell::RefCell;
