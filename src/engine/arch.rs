@@ -230,9 +230,10 @@ impl Decoder {
 fn unsupported(source: &Path, reason: impl fmt::Display) -> EngineError {
     EngineError::Unsupported {
         reason: format!("{}: {reason}", source.display()),
-        instead: "use a llama, mistral, qwen2, qwen3, gemma3 or phi3 model without it, or serve this \
+        instead:
+            "use a llama, mistral, qwen2, qwen3, gemma3 or phi3 model without it, or serve this \
                   model with another program and use one of the HTTP providers"
-            .into(),
+                .into(),
     }
 }
 
@@ -244,9 +245,10 @@ fn unknown_architecture(source: &Path, word: &str) -> EngineError {
             source.display(),
             word.escape_debug()
         ),
-        instead: "use a llama, mistral, qwen2, qwen3, gemma3 or phi3 model, or serve this model with \
+        instead:
+            "use a llama, mistral, qwen2, qwen3, gemma3 or phi3 model, or serve this model with \
                   another program and use one of the HTTP providers"
-            .into(),
+                .into(),
     }
 }
 

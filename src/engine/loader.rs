@@ -317,10 +317,9 @@ pub(super) fn quantization(files: &TensorFiles) -> String {
 pub(super) fn context_length(decoder: &Decoder) -> usize {
     match decoder.architecture {
         Architecture::Phi3 => transformers::context_length(decoder),
-        Architecture::Llama
-        | Architecture::Qwen2
-        | Architecture::Qwen3
-        | Architecture::Gemma3 => decoder.context,
+        Architecture::Llama | Architecture::Qwen2 | Architecture::Qwen3 | Architecture::Gemma3 => {
+            decoder.context
+        }
     }
 }
 

@@ -4,7 +4,9 @@ use std::path::Path;
 
 use serde_json::{Map, Value};
 
-use super::{Architecture, Decoder, GlobalLayers, Rope, RopeScaling, unknown_architecture, unsupported};
+use super::{
+    Architecture, Decoder, GlobalLayers, Rope, RopeScaling, unknown_architecture, unsupported,
+};
 use crate::engine::EngineError;
 
 /// A config.json is a few kilobytes; more than this is something else.

@@ -4,7 +4,9 @@ use std::path::Path;
 
 use candle_core::quantized::gguf_file::Value;
 
-use super::{Architecture, Decoder, GlobalLayers, Rope, RopeScaling, unknown_architecture, unsupported};
+use super::{
+    Architecture, Decoder, GlobalLayers, Rope, RopeScaling, unknown_architecture, unsupported,
+};
 use crate::engine::EngineError;
 use crate::engine::gguf::Metadata;
 

@@ -144,9 +144,11 @@ impl<'a> Build<'a> {
                 Some(scale) => scale as f32,
             },
             frequencies: self.frequencies()?,
-            local_frequencies: self.decoder.global_layers.as_ref().map(|_| {
-                self.decoder.local_rope().frequencies(head_dim)
-            }),
+            local_frequencies: self
+                .decoder
+                .global_layers
+                .as_ref()
+                .map(|_| self.decoder.local_rope().frequencies(head_dim)),
             embedding_scale: self.is_gemma().then(|| (hidden as f32).sqrt()),
             activation: if self.is_gemma() { Activation::Gelu } else { Activation::Silu },
             norm: self.norm(&self.inventory.norm)?,
