@@ -165,7 +165,8 @@ impl RopeScaling {
 impl Decoder {
     /// Whether a layer sees a window only.
     pub fn is_local(&self, layer: usize) -> bool {
-        let global = self.global_layers.as_ref().map(|layers| (layer + 1) % layers.every == 0);
+        let global =
+            self.global_layers.as_ref().map(|layers| (layer + 1).is_multiple_of(layers.every));
         self.sliding_window.is_some() && !global.unwrap_or(false)
     }
 

@@ -6,9 +6,11 @@
 //! nothing else: not on the other rows of a batch.
 
 mod philox;
+mod weights;
 
 use std::cmp::Ordering;
 
+use self::weights::{CHUNK, Weigh};
 use super::EngineError;
 use super::runner::{Answer, Want};
 use crate::sampling::Sampling;
@@ -26,6 +28,8 @@ pub struct Sampler {
     token: u64,
     /// Reused between calls.
     candidates: Vec<Candidate>,
+    /// Weights of the vocabulary by chunk; reused between calls.
+    sums: Vec<f64>,
 }
 
 /// A token that may be drawn.
@@ -50,6 +54,7 @@ impl Sampler {
             row: row as u64,
             token: 0,
             candidates: Vec::new(),
+            sums: Vec::new(),
         }
     }
 
@@ -85,9 +90,7 @@ impl Sampler {
         }
         let uniform = philox::uniform(self.seed, self.row, token);
         if self.top_k.is_none() && self.top_p.is_none() {
-            let floor = self.min_p_floor(best.logit);
-            let all = candidates(logits).filter(move |candidate| candidate.logit >= floor);
-            return Ok(self.draw(uniform, best, all));
+            return Ok(self.draw_from_all(uniform, best, logits));
         }
         self.filter(logits, best.logit);
         Ok(self.draw(uniform, best, self.candidates.iter().copied()))
@@ -114,7 +117,9 @@ impl Sampler {
 
     /// Top-p over the whole vocabulary, which is sorted only as far as it must be.
     fn filter_by_nucleus(&mut self, logits: &[f32], highest: f32, p: f64) {
-        let total: f64 = candidates(logits).map(|c| weight(c.logit - highest)).sum();
+        let weigh = Weigh { highest, temperature: 1.0, floor: f32::NEG_INFINITY };
+        weigh.sums(logits, &mut self.sums);
+        let total: f64 = self.sums.iter().sum();
         let mut count = FIRST_CANDIDATES;
         loop {
             take_best(logits, count, &mut self.candidates);
@@ -130,6 +135,29 @@ impl Sampler {
     /// The lowest logit that min-p keeps.
     fn min_p_floor(&self, highest: f32) -> f32 {
         self.min_p.map_or(f32::NEG_INFINITY, |p| highest + p.ln())
+    }
+
+    /// The token at which the cumulated probability over the vocabulary passes `uniform`.
+    fn draw_from_all(&mut self, uniform: f64, best: Candidate, logits: &[f32]) -> u32 {
+        let floor = self.min_p_floor(best.logit);
+        let weigh = Weigh { highest: best.logit, temperature: self.temperature, floor };
+        weigh.sums(logits, &mut self.sums);
+        let mut rest = uniform * self.sums.iter().sum::<f64>();
+        for (chunk, sum) in self.sums.iter().enumerate() {
+            if rest >= *sum {
+                rest -= sum;
+                continue;
+            }
+            for (logit, id) in logits[chunk * CHUNK..].iter().zip(0u32..).take(CHUNK) {
+                let weight = f64::from(weigh.weight(*logit));
+                if rest < weight {
+                    return (chunk * CHUNK) as u32 + id;
+                }
+                rest -= weight;
+            }
+        }
+        // only rounding can leave something over
+        best.id
     }
 
     /// The candidate at which the cumulated probability passes `uniform`, in [0, 1).
@@ -202,21 +230,31 @@ fn by_probability(a: &Candidate, b: &Candidate) -> Ordering {
     b.logit.total_cmp(&a.logit).then(a.id.cmp(&b.id))
 }
 
+/// Logits that are passed over together when none of them is among the best.
+const SKIPPED: usize = 64;
+
 /// Puts the `count` most probable tokens into `best`, the most probable first, without sorting
 /// the others.
 fn take_best(logits: &[f32], count: usize, best: &mut Vec<Candidate>) {
     best.clear();
     let full = count.saturating_mul(2).max(count.saturating_add(FIRST_CANDIDATES));
     let mut worst: Option<Candidate> = None;
-    for candidate in candidates(logits) {
-        if worst.is_some_and(|worst| by_probability(&candidate, &worst) == Ordering::Greater) {
+    for (chunk, first) in logits.chunks(SKIPPED).zip((0u32..).step_by(SKIPPED)) {
+        // of equal logits the earlier one is kept
+        if worst.is_some_and(|worst| !weights::any_above(chunk, worst.logit)) {
             continue;
         }
-        best.push(candidate);
-        if best.len() == full {
-            best.select_nth_unstable_by(count - 1, by_probability);
-            best.truncate(count);
-            worst = best.last().copied();
+        for candidate in candidates(chunk) {
+            let candidate = Candidate { id: first + candidate.id, ..candidate };
+            if worst.is_some_and(|worst| by_probability(&candidate, &worst) == Ordering::Greater) {
+                continue;
+            }
+            best.push(candidate);
+            if best.len() == full {
+                best.select_nth_unstable_by(count - 1, by_probability);
+                best.truncate(count);
+                worst = best.last().copied();
+            }
         }
     }
     best.sort_unstable_by(by_probability);

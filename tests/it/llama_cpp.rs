@@ -1,5 +1,5 @@
-//! SmolLM2 against a real llama.cpp server on the same file: the first token's
-//! log-probabilities, and greedy text.
+//! SmolLM2, and gemma3 where its file is named, against a real llama.cpp server on the same file:
+//! the first token's log-probabilities, and greedy text.
 
 use std::sync::mpsc;
 
@@ -42,6 +42,30 @@ const PROMPTS: [&str; 24] = [
     "Convert 1 kilometre to metres.",
 ];
 
+/// For models that were not taught to chat.
+const BEGINNINGS: [&str; 20] = [
+    "The capital of France is",
+    "Once upon a time there was a",
+    "The quick brown fox jumps over the",
+    "Water boils at a temperature of",
+    "def fibonacci(n):\n",
+    "In 1969 the first human walked on",
+    "The opposite of hot is",
+    "Monday, Tuesday, Wednesday,",
+    "1, 2, 3, 4, 5, 6,",
+    "The largest planet of the solar system is",
+    "A spider has eight",
+    "Romeo and Juliet was written by William",
+    "To make pancakes you need flour, milk and",
+    "The chemical symbol of gold is",
+    "Roses are red, violets are",
+    "The Nile is a river in",
+    "Photosynthesis is the process by which plants",
+    "SELECT name FROM users WHERE",
+    "Guten Morgen, wie geht es",
+    "El sol sale por el",
+];
+
 const TOKENS: usize = 48;
 /// Log-probabilities this close may change places when activations are rounded to int8.
 const NEAR_TIE: f64 = 0.3;
@@ -61,35 +85,41 @@ fn source(path: std::path::PathBuf) -> ModelSource {
 #[test]
 fn smollm2_chooses_the_first_tokens_that_a_llama_cpp_server_chooses() {
     let Some(path) = require_or_skip(quickstart_model()) else { return };
-    let server = LlamaServer::start(&path, &["-np", "1", "-c", "2048", "-t", "2"]);
+    assert_chooses_as_llama_cpp(&path, &PROMPTS, false);
+}
+
+#[test]
+fn gemma3_chooses_the_first_tokens_that_a_llama_cpp_server_chooses() {
+    let Some(path) = std::env::var_os("BATCHGEN_TEST_GEMMA") else {
+        eprintln!("skipped: BATCHGEN_TEST_GEMMA does not name a GGUF file of gemma3");
+        return;
+    };
+    assert_chooses_as_llama_cpp(std::path::Path::new(&path), &BEGINNINGS, true);
+}
+
+fn assert_chooses_as_llama_cpp(path: &std::path::Path, prompts: &[&str], raw: bool) {
+    let server = LlamaServer::start(path, &["-np", "1", "-c", "2048", "-t", "2"]);
     let Some(server) = require_or_skip(server) else { return };
-    let model = Model::load(&source(path.clone()), &LoadOptions::default()).unwrap();
-    let prompts: Vec<Vec<u32>> = PROMPTS
+    let model = Model::load(&source(path.to_owned()), &LoadOptions::default()).unwrap();
+    let prompts: Vec<Vec<u32>> = prompts
         .iter()
-        .map(|text| model.encode(&Content::Text((*text).to_owned()), false).unwrap())
+        .map(|text| model.encode(&Content::Text((*text).to_owned()), raw).unwrap())
         .collect();
-    let ours = first_log_probabilities(&path, &prompts);
+    let ours = first_log_probabilities(path, &prompts);
     let texts = greedy_texts(&model, &prompts);
 
     let (mut same_first, mut same_text, mut largest) = (0, 0, 0.0f64);
     for (place, prompt) in prompts.iter().enumerate() {
         let theirs = complete(&server, prompt);
-        let first = &theirs["completion_probabilities"][0];
-        let best = first["top_logprobs"][0]["logprob"].as_f64().unwrap();
-        let their_id = first["top_logprobs"][0]["id"].as_u64().unwrap() as u32;
+        let first = First::read(&theirs);
         let our_id = (0..ours[place].len() as u32)
             .max_by(|a, b| ours[place][*a as usize].total_cmp(&ours[place][*b as usize]))
             .unwrap();
-        same_first += usize::from(our_id == their_id);
-        let ties = first["top_logprobs"].as_array().unwrap().iter();
-        let mut ties =
-            ties.take_while(|candidate| best - candidate["logprob"].as_f64().unwrap() < NEAR_TIE);
-        let near = ties.any(|candidate| candidate["id"].as_u64().unwrap() as u32 == our_id);
-        assert!(near, "prompt {place}: {our_id} is no near tie of {first}");
-        for candidate in first["top_logprobs"].as_array().unwrap() {
-            let id = candidate["id"].as_u64().unwrap() as usize;
-            let difference = (candidate["logprob"].as_f64().unwrap() - ours[place][id]).abs();
-            largest = largest.max(difference);
+        let behind = first.behind(our_id);
+        assert!(behind.is_some_and(|d| d < NEAR_TIE), "prompt {place}: {our_id} {first:?}");
+        same_first += usize::from(our_id == first.best[0].0);
+        for (id, log_probability) in &first.best {
+            largest = largest.max((log_probability - ours[place][*id as usize]).abs());
         }
         same_text += usize::from(theirs["content"].as_str().unwrap() == texts[place]);
     }
@@ -102,6 +132,29 @@ fn smollm2_chooses_the_first_tokens_that_a_llama_cpp_server_chooses() {
     // both round activations to int8, each in its way: measured 0.1 to 0.5; a wrong rope or norm
     // gives several
     assert!(largest < 1.5, "a log-probability differs by {largest}");
+}
+
+/// The most probable first tokens by the server, with their log-probabilities.
+#[derive(Debug)]
+struct First {
+    best: Vec<(u32, f64)>,
+}
+
+impl First {
+    fn read(completion: &Value) -> Self {
+        let first = completion["completion_probabilities"][0]["top_logprobs"].as_array().unwrap();
+        let candidate = |candidate: &Value| {
+            let id = candidate["id"].as_u64().unwrap() as u32;
+            (id, candidate["logprob"].as_f64().unwrap())
+        };
+        Self { best: first.iter().map(candidate).collect() }
+    }
+
+    /// How far a token is behind the best one; `None` where it is not among the first.
+    fn behind(&self, id: u32) -> Option<f64> {
+        let found = self.best.iter().find(|candidate| candidate.0 == id);
+        found.map(|candidate| self.best[0].1 - candidate.1)
+    }
 }
 
 /// What the server makes of these ids, with the five best first tokens.
@@ -171,7 +224,7 @@ fn greedy_texts(model: &Model, prompts: &[Vec<u32>]) -> Vec<String> {
                 texts[row].push_str(&text);
             }
             CallEvent::Failed { row, error } => panic!("row {row}: {error}"),
-            CallEvent::Step { .. } => {}
+            CallEvent::Step { .. } | CallEvent::SharedPrefix { .. } => {}
             CallEvent::Ended(result) => {
                 result.unwrap();
                 break;

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 use futures_util::stream::{FuturesUnordered, StreamExt};
-use tokio::sync::mpsc;
+use tokio::sync::mpsc::{self, UnboundedReceiver};
 use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 
@@ -20,6 +20,11 @@ use crate::provider::{
 
 /// How often memory is read.
 const PROBE_EVERY: Duration = Duration::from_millis(200);
+
+/// How often events are taken. Each carries the moment at which it happened, so that it loses
+/// nothing by waiting; waking up for every token would take a core from a local engine some
+/// thousand times a second.
+const DRAIN_EVERY: Duration = Duration::from_millis(5);
 
 /// A lane that is about to run.
 pub(super) struct Lane {
@@ -66,6 +71,8 @@ impl Lane {
         let mut sizes = self.batch_size.subscribe();
         let mut probe = tokio::time::interval(PROBE_EVERY);
         probe.set_missed_tick_behavior(MissedTickBehavior::Skip);
+        let mut drain = tokio::time::interval(DRAIN_EVERY);
+        drain.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             while calls.len() < self.mode.in_flight() && !self.cancel.is_cancelled() {
                 let Some(rows) = waiting.next() else { break };
@@ -73,13 +80,11 @@ impl Lane {
             }
             tokio::select! {
                 biased;
-                Some(stamp) = events.recv() => self.take(stamp, &mut outcome, log),
                 Some(end) = calls.next() => {
-                    while let Ok(stamp) = events.try_recv() {
-                        self.take(stamp, &mut outcome, log);
-                    }
+                    self.drain(&mut events, &mut outcome, log);
                     self.end_call(end, &mut outcome, log);
                 }
+                _ = drain.tick() => self.drain(&mut events, &mut outcome, log),
                 Ok(()) = sizes.changed() => {
                     let size = *sizes.borrow_and_update();
                     if is_batched(self.mode) {
@@ -120,6 +125,17 @@ impl Lane {
             };
             (rows, result)
         })
+    }
+
+    fn drain(
+        &self,
+        events: &mut UnboundedReceiver<Stamped<Event>>,
+        outcome: &mut Outcome,
+        log: &mut Log,
+    ) {
+        while let Ok(stamp) = events.try_recv() {
+            self.take(stamp, outcome, log);
+        }
     }
 
     fn take(&self, stamp: Stamped<Event>, outcome: &mut Outcome, log: &mut Log) {

@@ -310,7 +310,7 @@ impl<'a> Config<'a> {
         let first = kinds.map(|kinds| kinds.iter().position(is_global).unwrap_or(layers) + 1);
         let every = first.or(named).unwrap_or(6);
         let fits = |(layer, kind): (usize, &Value)| {
-            is_global(kind) == ((layer + 1) % every == 0)
+            is_global(kind) == (layer + 1).is_multiple_of(every)
                 && matches!(kind.as_str(), Some("full_attention" | "sliding_attention"))
         };
         if kinds.is_some_and(|kinds| !kinds.iter().enumerate().all(fits)) {

@@ -23,6 +23,8 @@ pub(super) struct ActiveCall<C> {
     cancel: CancellationToken,
     packed: Vec<Row>,
     prefix: Prefix,
+    /// Of the step under way; reused.
+    events: Vec<CallEvent>,
 }
 
 impl<C: Cache> ActiveCall<C> {
@@ -57,6 +59,7 @@ impl<C: Cache> ActiveCall<C> {
                 cancel,
                 packed: Vec::new(),
                 prefix,
+                events: Vec::new(),
             }),
             Err(error) => {
                 refuse(observer, Err(error));
@@ -84,10 +87,12 @@ impl<C: Cache> ActiveCall<C> {
         let at = Instant::now();
         let rows = self.packed.iter().filter(|row| row.want.anything()).count();
         let kv_bytes = self.cache.bytes();
-        (self.observer)(CallEvent::Step { at, rows, prefill_tokens, kv_bytes });
+        self.events.push(CallEvent::Step { at, rows, prefill_tokens, kv_bytes });
         self.share_prefix();
-        self.take_tokens(answers, at, options)?;
-        Ok(true)
+        let taken = self.take_tokens(answers, at, options);
+        // all at once: whoever listens wakes up once a step, and not once a token
+        self.events.drain(..).for_each(&mut self.observer);
+        taken.map(|()| true)
     }
 
     /// Tells the observer that the call is over.
@@ -141,7 +146,7 @@ impl<C: Cache> ActiveCall<C> {
             }
             slot.skip(tokens);
         }
-        (self.observer)(CallEvent::SharedPrefix { tokens });
+        self.events.push(CallEvent::SharedPrefix { tokens });
     }
 
     fn check_memory<R: Runner>(
@@ -199,10 +204,10 @@ impl<C: Cache> ActiveCall<C> {
                 return Err(EngineError::Internal(defect.into()));
             };
             match slot.choose(answer, at, options) {
-                Progress::Goes(event) => (self.observer)(event),
+                Progress::Goes(event) => self.events.push(event),
                 Progress::Over(token, end) => {
-                    token.into_iter().for_each(&mut self.observer);
-                    (self.observer)(end);
+                    self.events.extend(token);
+                    self.events.push(end);
                     self.slots[place] = None;
                 }
             }

@@ -216,13 +216,13 @@ fn with_a_common_beginning(
         watch(step);
         scheduler.step();
     }
-    let computed = events.lock().unwrap().iter().map(|event| match event {
+    let seen = events.lock().unwrap().clone();
+    let computed = seen.iter().map(|event| match event {
         CallEvent::Step { prefill_tokens, .. } => *prefill_tokens,
         _ => 0,
     });
-    let computed = computed.sum();
-    let shared = events.lock().unwrap().contains(&CallEvent::SharedPrefix { tokens: 10 });
-    (outputs(&events), computed, shared)
+    let shared = seen.contains(&CallEvent::SharedPrefix { tokens: 10 });
+    (outputs(&events), computed.sum(), shared)
 }
 
 #[test]

@@ -1,5 +1,7 @@
 //! Phases over whole rows: norm and quantising, each thread its own rows.
 
+use std::ops::Range;
+
 use super::crew::{Crew, Shared};
 use super::table::Kernels;
 use super::team::share;
@@ -73,7 +75,25 @@ impl Output {
     }
 }
 
+/// Elements up to which the calling thread is done sooner alone than the others have begun.
+const ALONE: usize = 2048;
+
 impl Crew {
+    /// Runs `job` with each thread's number and rows, or with all rows where there is little to
+    /// do; who computes a row does not change its result.
+    fn share_rows(
+        &mut self,
+        rows: usize,
+        columns: usize,
+        job: &(dyn Fn(usize, Range<usize>) + Sync),
+    ) {
+        if rows * columns <= ALONE {
+            return job(0, 0..rows);
+        }
+        let threads = self.team.size();
+        self.team.run(&|thread| job(thread, share(rows, thread, threads)));
+    }
+
     /// Normalises row `rows[i]` of `x` into row i of `out`.
     pub fn norm(&mut self, x: &Matrix, rows: &[usize], norm: Norm<'_>, out: &mut Activations) {
         let (columns, stride) = (x.columns(), x.stride());
@@ -82,12 +102,12 @@ impl Crew {
         assert!(rows.iter().all(|row| *row < x.rows()), "a row that does not exist");
         let out = Output::new(out);
         assert!(out.rows() >= rows.len(), "the result has no room");
-        let (kernels, threads) = (self.kernels, self.team.size());
+        let kernels = self.kernels;
         let scratch = self.scratch.parts(blocks * BLOCK);
         let x = Shared::new(x.as_ptr().cast_mut());
-        self.team.run(&|thread| {
+        self.share_rows(rows.len(), columns, &|thread, mine| {
             let values = scratch.part(thread);
-            for row in share(rows.len(), thread, threads) {
+            for row in mine {
                 let from = x.pointer().wrapping_add(rows[row] * stride).cast_const();
                 // SAFETY: the row exists and is padded with zeros; the scratch is this thread's
                 // and long enough; this thread alone has this row of the result.
@@ -106,13 +126,13 @@ impl Crew {
         let padded = columns.next_multiple_of(BLOCK);
         assert!(norm.weight.len() >= padded && out.columns() == columns, "shapes differ");
         assert!(x.rows() >= rows && out.rows() >= rows, "a row that does not exist");
-        let (kernels, threads) = (self.kernels, self.team.size());
+        let kernels = self.kernels;
         let scratch = self.scratch.parts(padded);
         let (x, out_stride) = (Shared::new(x.as_ptr().cast_mut()), out.stride());
         let out = Shared::new(out.as_mut_ptr());
-        self.team.run(&|thread| {
+        self.share_rows(rows, columns, &|thread, mine| {
             let values = scratch.part(thread);
-            for row in share(rows, thread, threads) {
+            for row in mine {
                 let from = x.pointer().wrapping_add(row * stride).cast_const();
                 let to = out.pointer().wrapping_add(row * out_stride);
                 // SAFETY: the row exists in both and is padded with zeros; the scratch is this
@@ -133,10 +153,10 @@ impl Crew {
         assert!(out.columns == x.columns() && x.rows() >= rows, "shapes differ");
         let out = Output::new(out);
         assert!(out.rows() >= rows, "the result has no room");
-        let (kernels, threads) = (self.kernels, self.team.size());
+        let (kernels, columns) = (self.kernels, x.columns());
         let x = Shared::new(x.as_ptr().cast_mut());
-        self.team.run(&|thread| {
-            for row in share(rows, thread, threads) {
+        self.share_rows(rows, columns, &|_, mine| {
+            for row in mine {
                 let from = x.pointer().wrapping_add(row * stride).cast_const();
                 // SAFETY: the row exists, and this thread alone has this row of the result.
                 unsafe { out.write(kernels, from, row, 0, blocks) };
