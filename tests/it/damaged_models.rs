@@ -107,7 +107,7 @@ fn an_unknown_architecture_is_refused_by_name() {
     changed[at..at + 5].copy_from_slice(b"mamba");
     let error = refusal_of_gguf(&changed);
     assert!(matches!(error, EngineError::Unsupported { .. }), "{error}");
-    assert_says(&error, &["mamba", "llama, mistral, qwen2, qwen3 or phi3"]);
+    assert_says(&error, &["mamba", "llama, mistral, qwen2, qwen3, gemma3 or phi3"]);
 }
 
 #[test]

@@ -26,7 +26,7 @@ use std::cell::RefCell;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 
-use self::cache::CpuCache;
+use self::cache::{CpuCache, Pool};
 use self::kernels::crew::Crew;
 use self::kernels::isa::Isa;
 use self::model::{Build, Model};
@@ -64,6 +64,8 @@ pub struct CpuOptions {
 pub struct CpuRunner {
     model: Model,
     workspace: RefCell<Workspace>,
+    /// Memory for caches.
+    pool: Pool,
 }
 
 impl CpuRunner {
@@ -83,7 +85,7 @@ impl CpuRunner {
         let model = build.run()?;
         files.release();
         let workspace = RefCell::new(Workspace::new(&model, crew)?);
-        Ok(Self { model, workspace })
+        Ok(Self { model, workspace, pool: Pool::default() })
     }
 
     /// The instruction set that computes.
@@ -101,7 +103,8 @@ impl Runner for CpuRunner {
     type Cache = CpuCache;
 
     fn new_cache(&self, capacity: usize) -> Result<CpuCache, EngineError> {
-        Ok(CpuCache::new(&self.model.heads, self.model.layers.len(), capacity))
+        let (heads, layers) = (&self.model.heads, self.model.layers.len());
+        Ok(CpuCache::new(heads, layers, capacity, self.pool.clone()))
     }
 
     fn forward(
