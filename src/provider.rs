@@ -17,6 +17,7 @@ pub mod info;
 mod limits;
 mod lmstudio;
 pub mod local;
+mod mlx;
 mod ndjson;
 mod ollama;
 mod openai;

@@ -261,6 +261,9 @@ pub struct ProviderFlags {
     /// Threads of the local engine; default: the physical cores
     #[arg(long, value_name = "N")]
     pub threads: Option<usize>,
+    /// The Python that has mlx-lm, or its virtual environment; default: $BATCHGEN_PYTHON, python3
+    #[arg(long, value_name = "PYTHON|FOLDER")]
+    pub python: Option<String>,
 }
 
 /// The parameters of generation.
@@ -344,6 +347,7 @@ impl From<ProviderFlags> for ProviderLayer {
             runner: flags.runner,
             threads: flags.threads,
             server: ServerOptions::default(),
+            python: flags.python,
         }
     }
 }
@@ -416,7 +420,7 @@ mod tests {
     #[test]
     fn every_flag_of_a_run_reaches_the_request() {
         let request = run("--preset p --prompts - --column c --template t --provider local \
-             --model m --base-url http://h --api-key-env KEY --runner candle --threads 3 \
+             --model m --base-url http://h --api-key-env KEY --runner candle --threads 3 --python py \
              --lanes sequential,async:8,b=batched:16 --max-tokens 5 --ignore-eos \
              --temperature 0.5 --top-k 4 --top-p 0.9 --min-p 0.1 --seed 7 --stop a --stop -b \
              --repeats 2 --warmup 3 --raw --on-error continue");
@@ -435,6 +439,7 @@ mod tests {
                     runner: Some("candle".into()),
                     threads: Some(3),
                     server: ServerOptions::default(),
+                    python: Some("py".into()),
                 },
                 sampling: SamplingLayer {
                     max_tokens: Some(5),

@@ -46,6 +46,14 @@ const PROVIDERS: &[Row] = &[
         needs: "a running server; --base-url where it is not http://127.0.0.1:1234",
         batching: WINDOW,
     },
+    Row {
+        name: "mlx",
+        runs: "safetensors models in mlx-lm, on Apple silicon or a Linux CPU",
+        needs: "a Python with mlx-lm: --python or BATCHGEN_PYTHON names it, else python3; --model \
+                is a folder or a Hugging Face repository",
+        batching: "native: the rows of a batch share each forward pass of mlx-lm's \
+                   BatchGenerator, and a finished row's slot is refilled at once",
+    },
 ];
 
 /// Prints the providers that work today.

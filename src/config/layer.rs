@@ -50,6 +50,8 @@ pub struct ProviderLayer {
     /// How a server is spoken to.
     #[serde(default)]
     pub server: ServerOptions,
+    /// The Python that runs mlx-lm, or the folder of its virtual environment.
+    pub python: Option<String>,
 }
 
 /// Parameters of generation as far as a layer names them.
@@ -110,20 +112,29 @@ impl ProviderLayer {
             runner: self.runner.or(below.runner),
             threads: self.threads.or(below.threads),
             server: self.server.over(below.server),
+            python: self.python.or(below.python),
         }
     }
 
     /// The whole of a provider as a layer.
     pub fn of(spec: &ProviderSpec) -> Self {
-        let ProviderSpec { provider, model, base_url, api_key_env, runner, threads, server } =
-            spec.clone();
+        let ProviderSpec {
+            provider,
+            model,
+            base_url,
+            api_key_env,
+            runner,
+            threads,
+            server,
+            python,
+        } = spec.clone();
         let (name, model) = (Some(provider), Some(model));
-        Self { name, model, base_url, api_key_env, runner, threads, server }
+        Self { name, model, base_url, api_key_env, runner, threads, server, python }
     }
 
     /// The provider, where the rest is a default.
     pub fn spec(self) -> ProviderSpec {
-        let ProviderLayer { name, model, base_url, api_key_env, runner, threads, server } =
+        let ProviderLayer { name, model, base_url, api_key_env, runner, threads, server, python } =
             self.over(Self::of(&ProviderSpec::default()));
         ProviderSpec {
             provider: name.unwrap_or_default(),
@@ -134,6 +145,7 @@ impl ProviderLayer {
             runner,
             threads,
             server,
+            python,
         }
     }
 }

@@ -7,12 +7,13 @@ use async_trait::async_trait;
 use tokio_util::sync::CancellationToken;
 
 use super::local::{self, Local};
+use super::mlx::{self, Mlx};
 use super::{Failure, FailureKind, Provider, ProviderSpec};
 use super::{anthropic, lmstudio, ollama, openai};
 use crate::engine::store::{Catalogue, Store};
 
 /// Names of all providers.
-pub const NAMES: &[&str] = &["local", "openai", "anthropic", "ollama", "lmstudio"];
+pub const NAMES: &[&str] = &["local", "openai", "anthropic", "ollama", "lmstudio", "mlx"];
 
 /// Opens providers. The registry does it for real; tests bring their own.
 #[async_trait]
@@ -54,12 +55,18 @@ impl Registry {
     /// An unknown provider, runner or local model, an address or a key that cannot be, or
     /// offline jobs where there are none.
     pub fn check(&self, spec: &ProviderSpec, offline: bool) -> Result<(), Failure> {
-        match spec.provider.as_str() {
+        let name = spec.provider.as_str();
+        if name != "mlx" && spec.python.is_some() {
+            let message = format!("python is for the mlx provider: leave it out for {name}");
+            return Err(Failure::new(FailureKind::InvalidRequest, message));
+        }
+        match name {
             "local" => local::check(spec, &self.store, offline),
             "openai" => openai::check(spec, offline),
             "anthropic" => anthropic::check(spec, offline),
             "ollama" => ollama::check(spec, offline),
             "lmstudio" => lmstudio::check(spec, offline),
+            "mlx" => mlx::check(spec, offline),
             other => Err(unknown(other)),
         }
     }
@@ -79,6 +86,7 @@ impl OpenProvider for Registry {
             "anthropic" => anthropic::open(spec, progress).await,
             "ollama" => ollama::open(spec, progress).await,
             "lmstudio" => lmstudio::open(spec, progress).await,
+            "mlx" => Ok(Arc::new(Mlx::open(spec, progress, cancel).await?)),
             other => Err(unknown(other)),
         }
     }

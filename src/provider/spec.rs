@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct ProviderSpec {
-    /// `local`, `openai`, `anthropic`, `ollama` or `lmstudio`.
+    /// `local`, `openai`, `anthropic`, `ollama`, `lmstudio` or `mlx`.
     pub provider: String,
     /// A catalogue name, a hub repository, a folder, a file, or a server's model name; empty
     /// for a server's first model.
@@ -29,6 +29,9 @@ pub struct ProviderSpec {
     /// How a server is spoken to, where its own ways are not right.
     #[serde(skip_serializing_if = "ServerOptions::is_default")]
     pub server: ServerOptions,
+    /// The Python that runs mlx-lm, or the folder of its virtual environment.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub python: Option<String>,
 }
 
 /// How a server is spoken to; what is absent is found out from the server.
@@ -105,6 +108,7 @@ impl Default for ProviderSpec {
             runner: None,
             threads: None,
             server: ServerOptions::default(),
+            python: None,
         }
     }
 }

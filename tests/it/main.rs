@@ -13,6 +13,7 @@ mod invariance;
 mod llama_cpp;
 mod llama_server;
 mod logits;
+mod mlx;
 mod probe;
 mod prompts;
 mod pty;

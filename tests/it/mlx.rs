@@ -1,0 +1,7 @@
+//! Models in mlx-lm: the real one on the CPU, and a scripted helper for what never happens.
+
+mod model;
+mod real;
+#[cfg(unix)]
+mod scripted;
+mod support;
