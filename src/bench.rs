@@ -4,6 +4,7 @@
 //! It knows the provider trait and its events, not the implementations, and no screen.
 
 pub mod event;
+pub mod imported;
 pub mod journal;
 pub mod recorder;
 pub mod run;

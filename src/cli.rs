@@ -3,6 +3,8 @@
 pub mod args;
 mod dispatch;
 pub mod exit;
+mod export_batch;
+mod import_batch;
 pub mod models;
 pub mod presets;
 pub mod progress;

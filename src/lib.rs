@@ -32,6 +32,7 @@
 //! | [`sampling`] | the parameters of generation, one set for a list | everything else |
 //! | [`units`], [`text`] | numbers and untrusted text for people | what they are about |
 //! | [`prompts`] | prompt lists: files, built-in lists, templates | models |
+//! | [`batch_file`] | batch files: requests and results as JSON Lines | what is compared |
 //! | [`probe`] | memory of this process and of the GPUs | who asks |
 //! | [`engine`] | local generation over candle, and the model store | providers, benches, screens |
 //! | [`provider`] | the [`Provider`](provider::Provider) trait, its events and failures, one file a provider | benches, screens |
@@ -42,6 +43,7 @@
 //! | [`tui`] | the workbench on the terminal | how tokens are made |
 //! | [`cli`] | commands and flags | |
 
+pub mod batch_file;
 pub mod bench;
 pub mod cli;
 pub mod client;

@@ -6,6 +6,7 @@
 
 mod address;
 mod anthropic;
+mod batch_result;
 mod delivery;
 pub mod event;
 mod exchange;
@@ -34,6 +35,7 @@ mod window;
 use async_trait::async_trait;
 use tokio_util::sync::CancellationToken;
 
+pub use batch_result::events_of_result;
 pub use event::{
     EngineMemory, Event, FinishReason, ServerEvent, ServerMemory, ServerTimes, Sink, Stamped, Usage,
 };

@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Args, Parser, Subcommand};
 
+use crate::batch_file::Endpoint;
 use crate::config::{
     LaneEntry, LaneSpec, Layer, Mode, OnError, ProviderLayer, RunRequest, SamplingLayer,
 };
@@ -44,6 +45,12 @@ Examples:
   batchgen-tui sweep --batch-sizes 1,2,4,8 --prompts questions.txt --max-tokens 32
   batchgen-tui sweep --batch-sizes 8,64 --ignore-eos --report sweep.json";
 
+const EXPORT_EXAMPLES: &str = "\
+Examples:
+  batchgen-tui export-batch --prompts questions.txt --model Qwen/Qwen3-8B batch.jsonl
+  vllm run-batch -i batch.jsonl -o results.jsonl --model Qwen/Qwen3-8B
+  batchgen-tui import-batch --prompts batch.jsonl results.jsonl --report report.html";
+
 /// Runs a list of prompts sequentially, asynchronously and batched, side by side, and shows
 /// that batching did not change the answers. Without a command it opens the workbench.
 #[derive(Debug, Clone, PartialEq, Parser)]
@@ -76,6 +83,11 @@ pub enum Command {
     Compare(CompareArgs),
     /// Go on with an interrupted run
     Resume(ResumeArgs),
+    /// Write a prompt list as a batch file, for an engine that runs it elsewhere
+    #[command(after_help = EXPORT_EXAMPLES)]
+    ExportBatch(Box<ExportBatchArgs>),
+    /// Check the results of a batch file and write the report
+    ImportBatch(ImportBatchArgs),
     /// The models on this machine
     #[command(subcommand)]
     Models(ModelsCommand),
@@ -141,6 +153,57 @@ pub struct ResumeArgs {
     /// What is told.
     #[command(flatten)]
     pub output: OutputFlags,
+}
+
+/// Arguments of `export-batch`.
+#[derive(Debug, Clone, PartialEq, Args)]
+pub struct ExportBatchArgs {
+    /// The file to write, .jsonl; - for standard output
+    #[arg(value_name = "FILE")]
+    pub file: PathBuf,
+    /// The prompts.
+    #[command(flatten)]
+    pub prompts: BatchPrompts,
+    /// The model, by the name that the engine knows it by
+    #[arg(long, value_name = "M")]
+    pub model: String,
+    /// chat applies the model's template; completions sends prompts as they are
+    #[arg(long, value_name = "WHICH", default_value = "chat")]
+    pub endpoint: Endpoint,
+    /// Write the token limit as max_completion_tokens, as OpenAI's reasoning models want it
+    #[arg(long)]
+    pub max_completion_tokens: bool,
+    /// The parameters of generation.
+    #[command(flatten)]
+    pub sampling: SamplingFlags,
+}
+
+/// Arguments of `import-batch`.
+#[derive(Debug, Clone, PartialEq, Eq, Args)]
+pub struct ImportBatchArgs {
+    /// The results: the engine's output file, and its error file where it has one
+    #[arg(value_name = "RESULTS", required = true)]
+    pub results: Vec<PathBuf>,
+    /// The prompts.
+    #[command(flatten)]
+    pub prompts: BatchPrompts,
+    /// What is told.
+    #[command(flatten)]
+    pub output: OutputFlags,
+}
+
+/// The prompts of a batch: the list, or the batch file that was made of it.
+#[derive(Debug, Clone, PartialEq, Eq, Args)]
+pub struct BatchPrompts {
+    /// The prompt list, or the batch file that was made of it
+    #[arg(long, value_name = "FILE", allow_hyphen_values = true)]
+    pub prompts: String,
+    /// The column of a table, or the field of JSON records, that holds the prompt
+    #[arg(long, value_name = "NAME")]
+    pub column: Option<String>,
+    /// Make each prompt from its record, as in 'Summarize: {{ text }}'; or a file with a template
+    #[arg(long, value_name = "TEMPLATE|FILE")]
+    pub template: Option<String>,
 }
 
 /// Commands of the model store.

@@ -14,7 +14,7 @@ use super::exit::Exit;
 use super::models::Meter;
 use super::run::Headless;
 use super::signals::Signals;
-use super::{models, presets, providers, themes};
+use super::{export_batch, import_batch, models, presets, providers, themes};
 use crate::bench::Job;
 use crate::bench::journal::Restored;
 use crate::config::{Mode, Paths, Resolved, RunRequest, resolve};
@@ -55,6 +55,11 @@ pub async fn dispatch(cli: Cli) -> Result<Exit, Failed> {
         Some(Command::Sweep(args)) => headless(&args.request(), &args.output, &paths).await,
         Some(Command::Resume(args)) => resume(&args, &paths).await,
         Some(Command::Compare(args)) => compare(&args, out),
+        Some(Command::ExportBatch(args)) => {
+            export_batch::export(&args, out).map_err(usage)?;
+            Ok(Exit::Done)
+        }
+        Some(Command::ImportBatch(args)) => import_batch::import(&args, out).map_err(usage),
         Some(Command::Models(command)) => models_command(command, &paths, out).await,
         Some(Command::Presets(args)) => {
             match args.command {

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::panic)]
 
 mod architecture;
+mod batch_file;
 mod client;
 mod config;
 mod conformance;
