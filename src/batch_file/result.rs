@@ -44,8 +44,8 @@ impl ResultLine {
     /// # Errors
     /// What is wrong with it.
     pub fn parse(line: &[u8]) -> Result<Self, String> {
-        let value: Value =
-            serde_json::from_slice(line).map_err(|error| format!("not valid JSON: {error}"))?;
+        let value: Value = serde_json::from_slice(line.trim_ascii())
+            .map_err(|error| format!("not valid JSON: {error}"))?;
         let custom_id = match value.get("custom_id") {
             Some(Value::String(id)) if !id.is_empty() => id.clone(),
             Some(Value::Number(id)) => id.to_string(),

@@ -11,7 +11,7 @@ use super::recorder::Recorder;
 use crate::batch_file::ResultLine;
 use crate::config::Plan;
 use crate::prompts::printable;
-use crate::provider::{Event, Stamped, events_of_result};
+use crate::provider::{Stamped, events_of_result};
 
 /// Takes results in any order.
 #[derive(Debug)]

@@ -107,8 +107,8 @@ fn damaged_missing_doubled_and_unknown_results_fail_the_import_and_are_named() {
     for part in [
         "results.jsonl:2: \\\"row-1\\\" came before, in results.jsonl:1",
         "results.jsonl:3: no prompt has the custom_id \\\"row-9\\\"",
-        "results.jsonl:4: not valid JSON",
-        "1 of 3 rows never ended: row 2",
+        "results.jsonl:4: not valid JSON: EOF",
+        "1 of 3 rows never ended: 2",
     ] {
         assert!(violations.contains(part), "{part} is not in {violations}");
     }

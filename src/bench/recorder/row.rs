@@ -69,8 +69,9 @@ impl RowRecord {
         self.finished?.checked_sub(self.submitted?)
     }
 
-    /// Mean time between tokens; absent below two tokens.
+    /// Mean time between tokens; absent below two tokens, and for rows that were not run here.
     pub fn itl(&self) -> Option<Duration> {
+        self.submitted?;
         let gaps = u32::try_from(self.output_tokens().checked_sub(1)?).ok()?;
         self.last_token?.checked_sub(self.first_token?)?.checked_div(gaps)
     }
