@@ -1,22 +1,30 @@
-//! Memory of this process and of the machine's GPUs, each figure with its source.
+//! Memory of this process and of the machine's GPUs, processor time and energy, each figure
+//! with its source.
 //!
 //! What cannot be read is absent, never 0. This module does not know who asks.
 
 mod amd;
 mod available;
+mod energy;
 mod host;
+mod load;
 mod nvidia;
 mod process;
 mod small_file;
 
 use std::path::Path;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
 pub use available::{available_memory, available_memory_under};
+pub use energy::EnergyReading;
 pub use host::{Gpu, Host, cores, host};
+pub use load::CpuTimes;
 
 use amd::Amd;
+use energy::Rapl;
+use load::Load;
 use nvidia::Nvidia;
 use process::ProcessMemory;
 
@@ -29,6 +37,15 @@ pub struct Sample {
     /// One entry a GPU that could be read.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub gpus: Vec<GpuSample>,
+    /// Processor time so far.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cpu: Option<CpuTimes>,
+    /// Energy so far, one entry a meter.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub energy: Vec<EnergyReading>,
+    /// How much later than planned the reading was taken: the lag of the loop that takes it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub late: Option<Duration>,
 }
 
 /// A figure and where it came from.
@@ -65,6 +82,8 @@ pub struct Probe {
     process: ProcessMemory,
     nvidia: Option<Nvidia>,
     amd: Amd,
+    load: Load,
+    rapl: Rapl,
 }
 
 impl Probe {
@@ -78,14 +97,18 @@ impl Probe {
     pub fn under(root: &Path) -> Self {
         let (proc, sys) = (root.join("proc"), root.join("sys"));
         let process = ProcessMemory::find(&proc);
-        Self { process, nvidia: None, amd: Amd::find(&sys, &proc) }
+        let (load, rapl) = (Load::under(&proc, &sys), Rapl::find(&sys));
+        Self { process, nvidia: None, amd: Amd::find(&sys, &proc), load, rapl }
     }
 
     /// Reads everything.
     pub fn sample(&mut self) -> Sample {
         let nvidia = self.nvidia.iter().flat_map(Nvidia::sample);
         let gpus = nvidia.chain(self.amd.sample()).collect();
-        Sample { process: self.process.resident(), gpus }
+        let meters = self.nvidia.iter().flat_map(Nvidia::energy);
+        let energy = self.rapl.read().into_iter().chain(meters).collect();
+        let (process, cpu) = (self.process.resident(), self.load.read());
+        Sample { process, gpus, cpu, energy, late: None }
     }
 
     /// The most memory of this process that was ever resident, where the kernel keeps it.

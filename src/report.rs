@@ -7,12 +7,14 @@
 //! This module knows results, not providers or screens. `docs/report.schema.json` describes
 //! the format.
 
+mod audit;
 mod build;
 mod compare;
 mod csv;
 mod export;
 mod figures;
 mod format;
+pub mod gate;
 mod html;
 mod lane;
 mod markdown;
@@ -21,18 +23,23 @@ mod over_time;
 mod read;
 mod redact;
 mod run;
+mod slo;
+mod spread;
 mod sweep;
 
 use serde::{Deserialize, Serialize};
 
-pub use compare::compare;
+pub use audit::{Doubt, DoubtKind, Weight};
+pub use compare::{Comparison, Form, compare};
 pub use export::{Export, write_atomically};
-pub use figures::{Figures, PeakBytes};
+pub use figures::{Energy, Figures, PeakBytes};
 pub use format::Format;
 pub use lane::{BatchSizeChange, Detail, Lane, LaneFailure, LaneStatus, Repeat, Row};
 pub use over_time::OverTime;
 pub use read::{MOST_REPORT_BYTES, read};
 pub use run::{Run, RunFacts};
+pub use slo::{BatchSizes, Kept, Slo};
+pub use spread::Spreads;
 
 pub use crate::probe::{Gpu, Host};
 
@@ -51,6 +58,12 @@ pub struct Report {
     /// What became of it, in a word and with reasons.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub verdict: Option<Verdict>,
+    /// What may have disturbed the figures, the grave first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub audit: Vec<Doubt>,
+    /// What its batch sizes show; absent below three of them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub batch_sizes: Option<BatchSizes>,
     /// In the order of the plan.
     pub lanes: Vec<Lane>,
 }

@@ -3,12 +3,14 @@
 //! It neither judges (that is [`super::verify`]) nor formats; every figure is a number or
 //! absent.
 
+mod load;
 mod pass;
 mod row;
 mod timeline;
 
 use std::time::Instant;
 
+pub use load::{CpuShares, Load};
 pub use pass::{Pass, PeakMemory};
 pub use row::{RowRecord, RowState};
 pub use timeline::Timeline;

@@ -3,7 +3,11 @@
 //! Percentiles interpolate linearly between the two nearest ranks (Hyndman and Fan's type 7,
 //! the default of NumPy and R).
 
+mod interval;
+
 use serde::{Deserialize, Serialize};
+
+pub use interval::{Basis, Difference, FEWEST, Spread};
 
 /// Location and tail of a sample, in the sample's unit.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]

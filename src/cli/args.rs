@@ -12,6 +12,8 @@ use crate::config::{
     LaneEntry, LaneSpec, Layer, Mode, OnError, ProviderLayer, RunRequest, SamplingLayer,
 };
 use crate::provider::ServerOptions;
+use crate::report::Slo;
+use crate::report::gate::{self, Assertion, Tolerance};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -21,8 +23,8 @@ Examples:
   batchgen-tui sweep --batch-sizes 1,4,16,64       which batch size is best here?
   batchgen-tui compare before.json after.json
 
-Exit status: 0 done and verified; 1 a lane failed or integrity was violated; 2 bad usage or
-configuration; 130 interrupted (what was finished is written).";
+Exit status: 0 done and verified; 1 a lane failed, integrity was violated or a claim does not hold;
+2 bad usage or configuration; 130 interrupted (what was finished is written).";
 
 const RUN_EXAMPLES: &str = "\
 Examples:
@@ -31,6 +33,7 @@ Examples:
       --template 'Is this review positive or negative? {{ text }}' --max-tokens 8
   batchgen-tui run --model ./model.gguf --lanes sequential,async:8,batched:16 --report run.md
   generate-prompts | batchgen-tui run --prompts - --lanes batched:32 --quiet --report out.csv
+  batchgen-tui run --assert integrity --assert 'batched.speedup >= 2' --repeats 5
 
 Lanes: sequential, async:IN_FLIGHT, batched:SIZE, batched_async:SIZExIN_FLIGHT, offline, each
 with an optional LABEL= before it.
@@ -43,7 +46,8 @@ const SWEEP_EXAMPLES: &str = "\
 Examples:
   batchgen-tui sweep
   batchgen-tui sweep --batch-sizes 1,2,4,8 --prompts questions.txt --max-tokens 32
-  batchgen-tui sweep --batch-sizes 8,64 --ignore-eos --report sweep.json";
+  batchgen-tui sweep --batch-sizes 8,64 --ignore-eos --report sweep.json
+  batchgen-tui sweep --slo-ttft 2s --report sweep.html      the largest batch within a limit";
 
 const EXPORT_EXAMPLES: &str = "\
 Examples:
@@ -79,7 +83,7 @@ pub enum Command {
     /// Run the batched mode at each of several batch sizes
     #[command(after_help = SWEEP_EXAMPLES)]
     Sweep(Box<SweepArgs>),
-    /// Compare two reports
+    /// Compare reports
     Compare(CompareArgs),
     /// Go on with an interrupted run
     Resume(ResumeArgs),
@@ -97,6 +101,14 @@ pub enum Command {
     Themes,
     /// The providers that there are, and what batching means there
     Providers,
+    /// Print a shell's completions: bash, elvish, fish, powershell or zsh
+    Completions {
+        /// The shell
+        #[arg(value_name = "SHELL")]
+        shell: clap_complete::Shell,
+    },
+    /// Print the manual page
+    Man,
 }
 
 /// Arguments of `run`.
@@ -136,16 +148,16 @@ pub struct CompareArgs {
     /// The report to compare with
     #[arg(value_name = "A.json")]
     pub a: PathBuf,
-    /// The report that is compared
-    #[arg(value_name = "B.json")]
-    pub b: PathBuf,
-    /// Write the comparison to a file too, .txt or .md
+    /// The reports that are compared with it
+    #[arg(value_name = "B.json", required = true)]
+    pub others: Vec<PathBuf>,
+    /// Write the comparison to a file too, .txt, .md or .html
     #[arg(long, value_name = "FILE")]
     pub report: Option<PathBuf>,
 }
 
 /// Arguments of `resume`.
-#[derive(Debug, Clone, PartialEq, Eq, Args)]
+#[derive(Debug, Clone, PartialEq, Args)]
 pub struct ResumeArgs {
     /// The run: its name, or its folder
     #[arg(value_name = "RUN")]
@@ -179,7 +191,7 @@ pub struct ExportBatchArgs {
 }
 
 /// Arguments of `import-batch`.
-#[derive(Debug, Clone, PartialEq, Eq, Args)]
+#[derive(Debug, Clone, PartialEq, Args)]
 pub struct ImportBatchArgs {
     /// The results: the engine's output file, and its error file where it has one
     #[arg(value_name = "RESULTS", required = true)]
@@ -244,8 +256,8 @@ pub enum PresetsCommand {
     },
 }
 
-/// What is told about a run.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Args)]
+/// What is told about a run, and what is asked of it.
+#[derive(Debug, Clone, Default, PartialEq, Args)]
 pub struct OutputFlags {
     /// Write a report; its extension says the format (.json .csv .md .html); may be repeated
     #[arg(long, value_name = "FILE", help_heading = "Output")]
@@ -253,6 +265,29 @@ pub struct OutputFlags {
     /// Print nothing but errors
     #[arg(long, short, help_heading = "Output")]
     pub quiet: bool,
+    /// End with status 1 unless this holds: integrity, agreement, or a bound such as
+    /// 'batched.speedup >= 2'; may be repeated
+    #[arg(long = "assert", value_name = "CLAIM", help_heading = "Gates")]
+    pub assertions: Vec<Assertion>,
+    /// End with status 1 if throughput, TTFT or ITL are worse than in this report
+    #[arg(long, value_name = "FILE", help_heading = "Gates")]
+    pub baseline: Option<PathBuf>,
+    /// How much worse than the baseline is accepted; default: 10%
+    #[arg(long, value_name = "SHARE", requires = "baseline", help_heading = "Gates")]
+    pub tolerance: Option<Tolerance>,
+    /// Longest time to a row's first text, such as 500ms: rows within it make the goodput
+    #[arg(long, value_name = "TIME", value_parser = seconds, help_heading = "Gates")]
+    pub slo_ttft: Option<f64>,
+    /// Longest time to a row's end, such as 5s: rows within it make the goodput
+    #[arg(long, value_name = "TIME", value_parser = seconds, help_heading = "Gates")]
+    pub slo_e2e: Option<f64>,
+}
+
+impl OutputFlags {
+    /// The latency limits.
+    pub fn slo(&self) -> Slo {
+        Slo { ttft_s: self.slo_ttft, e2e_s: self.slo_e2e }
+    }
 }
 
 /// What is run, and how.
@@ -438,6 +473,12 @@ fn batch_size(text: &str) -> Result<usize, String> {
     }
 }
 
+fn seconds(text: &str) -> Result<f64, String> {
+    gate::seconds(text)
+        .filter(|seconds| *seconds > 0.0)
+        .ok_or_else(|| "write a time with its unit, such as 500ms or 5s".into())
+}
+
 fn on_error() -> impl TypedValueParser<Value = OnError> {
     PossibleValuesParser::new(["stop", "continue"]).try_map(|word| word.parse::<OnError>())
 }
@@ -546,7 +587,7 @@ mod tests {
             panic!()
         };
         let report = vec!["a.json".into(), "b.md".into()];
-        assert_eq!(args.output, OutputFlags { report, quiet: true });
+        assert_eq!(args.output, OutputFlags { report, quiet: true, ..OutputFlags::default() });
     }
 
     #[test]
@@ -573,14 +614,16 @@ mod tests {
     #[test]
     fn the_other_commands_are_read() {
         let command = |line| parse(line).command.unwrap();
-        let compare = CompareArgs { a: "a.json".into(), b: "b.json".into(), report: None };
+        let compare =
+            CompareArgs { a: "a.json".into(), others: vec!["b.json".into()], report: None };
         assert_eq!(command("compare a.json b.json"), Command::Compare(compare.clone()));
         let report = Some("c.md".into());
         assert_eq!(
             command("compare a.json b.json --report c.md"),
             Command::Compare(CompareArgs { report, ..compare })
         );
-        let output = OutputFlags { report: vec!["r.json".into()], quiet: true };
+        let report = vec!["r.json".into()];
+        let output = OutputFlags { report, quiet: true, ..OutputFlags::default() };
         assert_eq!(
             command("resume 2026 --report r.json --quiet"),
             Command::Resume(ResumeArgs { run: "2026".into(), output })
@@ -617,6 +660,10 @@ mod tests {
             ("sweep --batch-sizes 1,0", "a batch size is at least 1"),
             ("sweep --batch-sizes ,", "a batch size is a number"),
             ("compare a.json", "<B.json>"),
+            ("run --assert fast", "batched.speedup >= 2"),
+            ("run --assert batched.ttft.p95<=5", "0.5s"),
+            ("run --tolerance 5%", "--baseline"),
+            ("run --slo-ttft 5", "500ms"),
             ("resume", "<RUN>"),
             ("models", "subcommand"),
             ("--max-tokens 3 run", "run"),

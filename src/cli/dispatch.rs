@@ -5,21 +5,23 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::{Context, bail};
+use clap::CommandFactory;
 use tokio_util::sync::CancellationToken;
 
 use super::args::{
     Cli, Command, CompareArgs, ModelsCommand, OutputFlags, PresetsCommand, ResumeArgs, RunFlags,
 };
 use super::exit::Exit;
+use super::gates::Gates;
 use super::models::Meter;
 use super::run::Headless;
 use super::signals::Signals;
-use super::{export_batch, import_batch, models, presets, providers, themes};
+use super::{export_batch, import_batch, man, models, presets, providers, themes};
 use crate::bench::Job;
 use crate::bench::journal::Restored;
 use crate::config::{Mode, Paths, Resolved, RunRequest, resolve};
 use crate::provider::{ProviderSpec, Registry};
-use crate::report::{self, Export};
+use crate::report::{self, Export, Form};
 use crate::tui::{self, workbench::Workbench};
 
 /// What went wrong, and the status it ends with.
@@ -75,6 +77,17 @@ pub async fn dispatch(cli: Cli) -> Result<Exit, Failed> {
             done(themes::list(names, &paths, out))
         }
         Some(Command::Providers) => done(providers::list(out)),
+        Some(Command::Completions { shell }) => {
+            let mut text = Vec::new();
+            clap_complete::generate(shell, &mut Cli::command(), "batchgen-tui", &mut text);
+            done(out.write_all(&text).map_err(Into::into))
+        }
+        Some(Command::Man) => {
+            let mut text = Vec::new();
+            let written = man::render(&mut text);
+            written.and_then(|()| out.write_all(&text))?;
+            Ok(Exit::Done)
+        }
     }
 }
 
@@ -103,10 +116,14 @@ async fn headless(
     let headless = Headless {
         providers: Arc::new(registry.clone()),
         exports: Export::open_all(&output.report).map_err(usage)?,
+        gates: Gates::of(output).map_err(usage)?,
         quiet: output.quiet,
         command: Some(command_line()),
     };
     let Resolved { plan, prompts } = resolve(request, paths).map_err(usage)?;
+    for assertion in &output.assertions {
+        assertion.check(&plan).map_err(usage)?;
+    }
     for (place, lane) in plan.lanes.iter().enumerate() {
         registry.check(plan.provider_of(place), lane.mode == Mode::Offline).map_err(usage)?;
     }
@@ -118,6 +135,7 @@ async fn resume(args: &ResumeArgs, paths: &Paths) -> Result<Exit, Failed> {
     let headless = Headless {
         providers: Arc::new(registry(paths)?),
         exports: Export::open_all(&args.output.report).map_err(usage)?,
+        gates: Gates::of(&args.output).map_err(usage)?,
         quiet: args.output.quiet,
         command: None,
     };
@@ -153,20 +171,15 @@ fn run_folder(run: &str, runs: &Path) -> anyhow::Result<PathBuf> {
 }
 
 fn compare(args: &CompareArgs, out: &mut impl Write) -> Result<Exit, Failed> {
-    let is_text = |path: &PathBuf| {
-        path.extension().is_some_and(|extension| extension == "txt" || extension == "md")
-    };
-    if let Some(path) = args.report.as_ref().filter(|path| !is_text(path)) {
-        let error = format!("a comparison is text: {} must end in .txt or .md", path.display());
-        return Err(usage(anyhow::anyhow!(error)));
+    let form = args.report.as_deref().map(Form::of).transpose().map_err(usage)?;
+    let paths = [&args.a].into_iter().chain(&args.others);
+    let reports: Vec<_> =
+        paths.map(|path| report::read(path)).collect::<anyhow::Result<_>>().map_err(usage)?;
+    let compared = report::compare(&reports);
+    if let Some((path, form)) = args.report.as_ref().zip(form) {
+        report::write_atomically(path, compared.render(form).as_bytes())?;
     }
-    let a = report::read(&args.a).map_err(usage)?;
-    let b = report::read(&args.b).map_err(usage)?;
-    let text = report::compare(&a, &b);
-    if let Some(path) = &args.report {
-        report::write_atomically(path, text.as_bytes())?;
-    }
-    write!(out, "{text}")?;
+    write!(out, "{}", compared.render(Form::Text))?;
     Ok(Exit::Done)
 }
 

@@ -10,6 +10,7 @@ use jiff::Timestamp;
 use super::args::ImportBatchArgs;
 use super::exit::Exit;
 use super::export_batch;
+use super::gates::Gates;
 use super::summary::{failures, summary};
 use crate::batch_file::{custom_ids, read_results};
 use crate::bench::imported::Imported;
@@ -30,6 +31,7 @@ const LABEL: &str = "imported";
 /// The prompts or a file of results cannot be read, or a report cannot be written.
 pub fn import(args: &ImportBatchArgs, out: &mut impl Write) -> anyhow::Result<Exit> {
     let exports = Export::open_all(&args.output.report)?;
+    let gates = Gates::of(&args.output)?;
     let started_at = Timestamp::now();
     let list = export_batch::load(&args.prompts)?;
     let mut plan = plan(&args.prompts.prompts, &list);
@@ -51,6 +53,7 @@ pub fn import(args: &ImportBatchArgs, out: &mut impl Write) -> anyhow::Result<Ex
     if let Some(plan) = report.run.plan.as_object_mut() {
         plan.remove("sampling");
     }
+    let report = report.within(gates.slo);
     exports.iter().try_for_each(|export| export.write(&report))?;
     if args.output.quiet {
         eprint!("{}", failures(&report));
@@ -60,8 +63,9 @@ pub fn import(args: &ImportBatchArgs, out: &mut impl Write) -> anyhow::Result<Ex
             writeln!(out, "report: {}", visible(&export.path().display().to_string()))?;
         }
     }
+    let passed = gates.tell(&report, args.output.quiet, out)?;
     let verified = report.verdict.is_some_and(|verdict| verdict.outcome == Outcome::Verified);
-    Ok(if verified { Exit::Done } else { Exit::Failed })
+    Ok(if verified && passed { Exit::Done } else { Exit::Failed })
 }
 
 fn read(path: &Path, imported: &mut Imported) -> anyhow::Result<()> {

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 
 use super::exit::Exit;
+use super::gates::Gates;
 use super::progress::Progress;
 use super::signals::Signals;
 use super::summary::{failures, summary};
@@ -24,6 +25,8 @@ pub struct Headless {
     pub providers: Arc<dyn OpenProvider>,
     /// Where reports go.
     pub exports: Vec<Export>,
+    /// What is asked of the report.
+    pub gates: Gates,
     /// Nothing but errors is printed.
     pub quiet: bool,
     /// The command line that repeats the run.
@@ -61,9 +64,9 @@ impl Headless {
             return Box::new(|_| ());
         }
         let facts = self.facts(journal.id().to_owned(), journal.started_at());
-        let (job, exports) = (job.clone(), self.exports.clone());
+        let (job, exports, slo) = (job.clone(), self.exports.clone(), self.gates.slo);
         Box::new(move |recorder| {
-            let report = Report::build(&facts, &job.plan, &job.prompts, recorder);
+            let report = Report::build(&facts, &job.plan, &job.prompts, recorder).within(slo);
             // what cannot be written now is tried again, and told, at the end
             exports.iter().for_each(|export| drop(export.write(&report)));
         })
@@ -89,6 +92,7 @@ impl Headless {
             ..self.facts(handle.id.clone(), handle.started_at)
         };
         let report = Report::build(&facts, &job.plan, &job.prompts, &handle.recorder);
+        let report = report.within(self.gates.slo);
         self.write(&report)?;
         if self.quiet {
             eprint!("{}", failures(&report));
@@ -99,10 +103,14 @@ impl Headless {
                 writeln!(out, "report: {}", visible(&export.path().display().to_string()))?;
             }
         }
+        let passed = self.gates.tell(&report, self.quiet, &mut std::io::stdout())?;
         if interrupted {
             eprintln!("interrupted; go on with: batchgen-tui resume {}", handle.id);
         }
-        Ok(exit(&report, interrupted))
+        Ok(match exit(&report, interrupted) {
+            Exit::Done if !passed => Exit::Failed,
+            other => other,
+        })
     }
 
     /// Writes every report, also when one of them fails.

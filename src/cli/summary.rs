@@ -4,7 +4,7 @@
 use std::fmt::Write;
 
 use crate::bench::verify::{Finding, Outcome};
-use crate::report::{Lane, Report};
+use crate::report::{Lane, Report, Weight};
 use crate::text::visible;
 use crate::units;
 
@@ -14,6 +14,7 @@ const HEADER: [&str; 9] =
 /// The summary of a report.
 pub fn summary(report: &Report) -> String {
     let mut text = table(&report.lanes);
+    text += &batch_sizes(report);
     let Some(verdict) = &report.verdict else { return text };
     let word = match verdict.outcome {
         Outcome::Verified => "verified: every row ended once, in its place",
@@ -24,6 +25,27 @@ pub fn summary(report: &Report) -> String {
     let findings = verdict.failures.iter().chain(&verdict.incomplete).chain(&verdict.information);
     for Finding { lane, message, .. } in findings {
         let _ = writeln!(text, "  {}: {}", visible(lane), visible(message));
+    }
+    for doubt in report.audit.iter().filter(|doubt| doubt.weight == Weight::Warning) {
+        let lane = doubt.lane.as_deref().map(|lane| format!("{}: ", visible(lane)));
+        let _ = writeln!(text, "  ! {}{}", lane.unwrap_or_default(), visible(&doubt.message));
+    }
+    text
+}
+
+/// What the batch sizes show, where there are several.
+fn batch_sizes(report: &Report) -> String {
+    let mut text = String::new();
+    let Some(sizes) = report.batch_sizes else { return text };
+    if let Some(knee) = sizes.knee {
+        let _ = writeln!(
+            text,
+            "\nknee: batch size {knee}, the smallest with 90 % of the best throughput"
+        );
+    }
+    if report.run.slo.is_some() {
+        let size = units::known(sizes.largest_within_slo, |size| size.to_string());
+        let _ = writeln!(text, "largest batch size with 95 % of rows within the limits: {size}");
     }
     text
 }

@@ -8,7 +8,7 @@ use nvml_wrapper::enums::device::UsedGpuMemory;
 use nvml_wrapper::struct_wrappers::device::ProcessInfo;
 use nvml_wrapper::{Device, Nvml};
 
-use super::{GpuSample, small_file};
+use super::{EnergyReading, GpuSample, small_file};
 
 /// The inode of the first pid namespace of a Linux kernel (`PROC_PID_INIT_INO`).
 const FIRST_PID_NAMESPACE: &str = "pid:[4026531836]";
@@ -45,6 +45,17 @@ impl Nvidia {
     /// What every GPU says now; a figure it does not give is absent.
     pub(super) fn sample(&self) -> Vec<GpuSample> {
         self.gpus.iter().map(|gpu| self.sample_of(gpu)).collect()
+    }
+
+    /// What every GPU has used since its driver was loaded; GPUs without the meter are absent.
+    pub(super) fn energy(&self) -> Vec<EnergyReading> {
+        let reading = |gpu: &Gpu| {
+            let device = self.nvml.device_by_index(gpu.index).ok()?;
+            let joules = device.total_energy_consumption().ok()? as f64 / 1e3;
+            let name = format!("{} {}", gpu.name, gpu.index);
+            Some(EnergyReading { name, joules, wraps_at: None, source: "nvml".to_owned() })
+        };
+        self.gpus.iter().filter_map(reading).collect()
     }
 
     fn sample_of(&self, gpu: &Gpu) -> GpuSample {

@@ -1,8 +1,8 @@
 //! Makes a report from the record of a run.
 
 use super::{
-    BatchSizeChange, Detail, Figures, Lane, LaneFailure, LaneStatus, OverTime, Repeat, Report, Row,
-    Run, RunFacts, SCHEMA,
+    BatchSizeChange, BatchSizes, Detail, Figures, Lane, LaneFailure, LaneStatus, OverTime, Repeat,
+    Report, Row, Run, RunFacts, SCHEMA, audit, spread,
 };
 use crate::bench::recorder::{LaneRecord, LaneState, Pass, Recorder, RowRecord, RowState};
 use crate::bench::verify::{
@@ -29,7 +29,13 @@ impl Report {
             must_agree: must_agree(record, of),
         });
         let verdict = Some(verdict(findings));
-        Self { schema: SCHEMA.into(), run: Run::of(facts, plan, list, record), verdict, lanes }
+        spread::set(&mut lanes);
+        let run = Run::of(facts, plan, list, record);
+        let (schema, audit) = (SCHEMA.into(), Vec::new());
+        let mut report = Self { schema, run, verdict, audit, batch_sizes: None, lanes };
+        report.audit = audit::audit(&report, record);
+        report.batch_sizes = BatchSizes::of(&report);
+        report
     }
 }
 
@@ -67,6 +73,8 @@ impl Builder<'_> {
                 None => Figures { rows_total: self.record.rows(), ..Figures::default() },
             },
             speedup: None,
+            spread: None,
+            slo: None,
             cost_usd: None,
             batch_size_changes: reported.map(batch_size_changes).unwrap_or_default(),
             integrity,
@@ -223,16 +231,9 @@ fn repeats(of: &LaneRecord, reported: Option<&Pass>) -> Vec<Repeat> {
 }
 
 fn set_speedups(lanes: &mut [Lane]) {
-    let base = |of: &Lane, lanes: &[Lane]| {
-        let same = |lane: &&Lane| {
-            lane.mode == Mode::Sequential.word()
-                && lane.provider == of.provider
-                && lane.model == of.model
-        };
-        lanes.iter().find(same)?.figures.output_tokens_per_s
-    };
     let speedup = |lane: &Lane| {
-        let factor = lane.figures.output_tokens_per_s? / base(lane, lanes)?;
+        let base = &lanes[spread::base(lanes, lane)?];
+        let factor = lane.figures.output_tokens_per_s? / base.figures.output_tokens_per_s?;
         factor.is_finite().then_some(factor)
     };
     let speedups: Vec<Option<f64>> = lanes.iter().map(speedup).collect();

@@ -60,6 +60,21 @@ pub struct Figures {
     /// Where the memory figures come from.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub memory_source: Option<String>,
+    /// Energy of the machine meanwhile, where it can be read.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub energy: Option<Energy>,
+}
+
+/// Energy that processors and GPUs used during a pass, by whichever program.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Energy {
+    /// Over all meters.
+    pub joules: f64,
+    /// Over the output tokens of the pass, times 1,000.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub joules_per_1000_output_tokens: Option<f64>,
+    /// The meters.
+    pub sources: Vec<String>,
 }
 
 /// Highest memory seen, bytes; absent where it could not be read.
@@ -102,6 +117,7 @@ impl Figures {
             occupancy: occupancy(pass),
             computed_prompt_tokens: Some(pass.prefill_tokens).filter(|tokens| *tokens > 0),
             peak_memory_bytes: PeakBytes::of(&pass.peak),
+            energy: energy(pass, output_tokens),
             memory_source: Some(pass.peak.sources.join(", ")).filter(|text| !text.is_empty()),
         }
     }
@@ -117,6 +133,12 @@ impl PeakBytes {
         let bytes = Self { process: peak.process, engine: peak.engine, gpu: peak.gpu };
         (bytes != Self::default()).then_some(bytes)
     }
+}
+
+fn energy(pass: &Pass, output_tokens: usize) -> Option<Energy> {
+    let (joules, sources) = pass.load.joules()?;
+    let per_token = (output_tokens > 0).then(|| joules * 1e3 / output_tokens as f64);
+    Some(Energy { joules, joules_per_1000_output_tokens: per_token, sources })
 }
 
 fn done(pass: &Pass) -> impl Iterator<Item = &RowRecord> {

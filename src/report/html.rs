@@ -8,6 +8,7 @@
 
 mod chart;
 mod charts;
+mod comparison;
 mod distribution;
 mod environment;
 mod figures;
@@ -22,6 +23,7 @@ use base64::engine::general_purpose::STANDARD;
 use sha2::{Digest, Sha256};
 
 use super::{Report, method};
+pub(super) use comparison::comparison;
 use markup::Html;
 
 const STYLE: &str = include_str!("html/style.css");

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Figures, OverTime};
+use super::{Figures, Kept, OverTime, Spreads};
 use crate::bench::verify::{Agreement, Canary, Integrity};
 use crate::provider::FailureKind;
 
@@ -48,6 +48,12 @@ pub struct Lane {
     /// model.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub speedup: Option<f64>,
+    /// Medians over the repeats with their intervals; absent below two repeats.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub spread: Option<Spreads>,
+    /// How it kept the run's latency limits; absent where there are none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub slo: Option<Kept>,
     /// What the provider charges for it, US dollars.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cost_usd: Option<f64>,

@@ -6,7 +6,7 @@
 //! [`escape`]; nothing else is taken from them.
 
 mod environment;
-mod escape;
+pub(super) mod escape;
 mod findings;
 mod table;
 

@@ -2,7 +2,9 @@
 
 use serde_json::Value;
 
-use super::Report;
+use super::{Report, Slo};
+use crate::bench::statistics::FEWEST;
+use crate::units;
 
 /// A term and what it means here.
 pub(super) type Term = (&'static str, String);
@@ -38,6 +40,12 @@ pub(super) fn terms(report: &Report) -> Vec<Term> {
         ),
     ];
     terms.push(("order", order(number("repeats"))));
+    if number("repeats").is_some_and(|repeats| repeats > 1) {
+        terms.push(("intervals", intervals()));
+    }
+    if let Some(slo) = report.run.slo {
+        terms.push(("limits", limits(slo)));
+    }
     terms.push(("warm-up", warm_up(number("warmup"))));
     terms.push((
         "integrity",
@@ -59,6 +67,24 @@ fn order(repeats: Option<u64>) -> String {
         ),
         Some(_) | None => alone.into(),
     }
+}
+
+fn intervals() -> String {
+    format!(
+        "medians over the repeats with 95 % intervals by the percentile bootstrap, from \
+         {FEWEST} repeats on; below, the smallest and the largest value. Where the interval of a \
+         ratio holds 1, no difference is shown, which does not mean that there is none"
+    )
+}
+
+fn limits(slo: Slo) -> String {
+    let limit = |name: &str, limit: Option<f64>| {
+        limit.map(|limit| format!("{name} of at most {}", units::duration(limit)))
+    };
+    let limits = [limit("TTFT", slo.ttft_s), limit("e2e", slo.e2e_s)];
+    let limits: Vec<String> = limits.into_iter().flatten().collect();
+    let limits = limits.join(" and ");
+    format!("a row counts for goodput when it ended well with {limits}")
 }
 
 fn warm_up(rows: Option<u64>) -> String {

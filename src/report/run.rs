@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::redact;
+use super::{Slo, redact};
 use crate::bench::recorder::Recorder;
 use crate::config::Plan;
 use crate::probe::Host;
@@ -46,6 +46,9 @@ pub struct Run {
     /// The command line that repeats the run, ready for a shell.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub command: Option<String>,
+    /// The latency limits that rows are judged by.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub slo: Option<Slo>,
     /// Notices of the providers, oldest first.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub notices: Vec<String>,
@@ -63,6 +66,7 @@ impl Run {
             host: facts.host.clone(),
             prompt_list: Some(list.name.clone()),
             command: facts.command.as_deref().map(redact::addresses),
+            slo: None,
             notices: record.notices.clone(),
             plan: plan_value(plan),
         }

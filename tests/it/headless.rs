@@ -218,3 +218,60 @@ fn a_disk_that_fills_up_while_the_journal_grows_fails_the_run_and_resuming_goes_
         assert_eq!((lane["rows_ok"].as_u64(), &lane["state"]), (Some(400), &"done".into()));
     }
 }
+
+#[test]
+fn claims_are_judged_at_the_end_and_decide_the_status() {
+    let home = workplace();
+    let lanes = "--lanes sequential,batched:2 --report r.json";
+    let good = run(home.path(), &format!("{RUN} {lanes} --assert integrity --assert agreement"));
+    let out = String::from_utf8_lossy(&good.stdout).into_owned();
+    assert_eq!(good.status.code(), Some(0), "{}", errors(&good));
+    assert!(out.contains("holds: integrity: 0 violations, 0 rows did not end"), "{out}");
+    let claim = "--assert=batched.speedup>=1000 --quiet";
+    let bad = run(home.path(), &format!("{RUN} {lanes} {claim}"));
+    assert_eq!((bad.status.code(), bad.stdout.len()), (Some(1), 0));
+    assert!(errors(&bad).starts_with("fails: batched.speedup>=1000: "), "{}", errors(&bad));
+    for (claim, why) in [
+        ("--assert=async.speedup>=2", "there is no such lane"),
+        ("--assert=nonsense", "batched.speedup >= 2"),
+        ("--baseline nothing.json", "nothing.json"),
+    ] {
+        let refused = run(home.path(), &format!("{RUN} {lanes} {claim}"));
+        assert_eq!(refused.status.code(), Some(2), "{claim}: {}", errors(&refused));
+        assert!(errors(&refused).contains(why), "{claim}: {}", errors(&refused));
+    }
+    let path = home.path().join("r.json");
+    let text = std::fs::read(&path).unwrap();
+    // a baseline that any run is better than, and one that none is as good as
+    for (factor, status, word) in [(1e-6, 0, "holds"), (1e6, 1, "fails")] {
+        let mut baseline: Value = serde_json::from_slice(&text).unwrap();
+        let lane = &mut baseline["lanes"][1];
+        lane["output_tokens_per_s"] =
+            (lane["output_tokens_per_s"].as_f64().unwrap() * factor).into();
+        for times in ["ttft_s", "itl_s"] {
+            lane[times]["p50"] = (lane[times]["p50"].as_f64().unwrap() / factor).into();
+        }
+        baseline["lanes"].as_array_mut().unwrap().remove(0);
+        std::fs::write(home.path().join("b.json"), baseline.to_string()).unwrap();
+        let output = run(home.path(), &format!("{RUN} {lanes} --baseline b.json --tolerance 5%"));
+        let out = String::from_utf8_lossy(&output.stdout).into_owned();
+        assert_eq!(output.status.code(), Some(status), "{out}");
+        assert!(out.contains(&format!("{word}: baseline: batched 2 throughput: ")), "{out}");
+    }
+}
+
+#[test]
+fn the_manual_page_and_the_completions_know_every_command() {
+    let home = tempfile::tempdir().unwrap();
+    let man = run(home.path(), "man");
+    let page = String::from_utf8_lossy(&man.stdout).into_owned();
+    assert!(page.starts_with(".ie") || page.contains(".TH batchgen-tui"), "{page}");
+    let shells = ["bash", "zsh", "fish", "elvish", "powershell"];
+    let all = shells.map(|shell| run(home.path(), &format!("completions {shell}")).stdout);
+    for command in ["run", "sweep", "compare", "resume", "models", "presets", "completions"] {
+        assert!(page.contains(command), "{command}");
+        for (shell, text) in shells.iter().zip(&all) {
+            assert!(String::from_utf8_lossy(text).contains(command), "{shell}: {command}");
+        }
+    }
+}

@@ -212,6 +212,7 @@ fn a_sample_has_the_shape_that_journals_and_reports_keep() {
             this_process: None,
             source: "nvml".to_owned(),
         }],
+        ..Sample::default()
     };
     let expected = serde_json::json!({
         "process": {"bytes": 1, "source": "s"},
@@ -219,4 +220,44 @@ fn a_sample_has_the_shape_that_journals_and_reports_keep() {
     });
     assert_eq!(serde_json::to_value(&sample).unwrap(), expected);
     assert_eq!(serde_json::from_value::<Sample>(expected).unwrap(), sample);
+}
+
+#[test]
+fn energy_is_read_from_packages_and_not_twice_from_their_parts() {
+    let root = tempfile::tempdir().unwrap();
+    for (zone, name, counter) in [
+        ("intel-rapl:0", "package-0", "2500000\n"),
+        ("intel-rapl:0:0", "core", "1000000\n"),
+        ("intel-rapl:1", "package-1", "nonsense\n"),
+        ("intel-rapl:2", "psys", "9000000\n"),
+    ] {
+        let folder = format!("sys/class/powercap/{zone}");
+        write(root.path(), &format!("{folder}/name"), name);
+        write(root.path(), &format!("{folder}/energy_uj"), counter);
+        write(root.path(), &format!("{folder}/max_energy_range_uj"), "262143328850\n");
+    }
+    let energy = Probe::under(root.path()).sample().energy;
+    let found: Vec<_> = energy.iter().map(|of| (of.name.as_str(), of.joules)).collect();
+    assert_eq!(found, [("package-0", 2.5)]);
+    assert_eq!(energy[0].wraps_at, Some(262_143.328_85));
+    let nothing = tempfile::tempdir().unwrap();
+    let sample = Probe::under(nothing.path()).sample();
+    assert_eq!((sample.energy.len(), sample.cpu), (0, None), "unknown is absent");
+}
+
+#[test]
+fn processor_time_and_throttling_are_read_from_the_kernel() {
+    let root = tempfile::tempdir().unwrap();
+    let stat = "cpu  100 0 100 500 0 0 0 50 0 0\ncpu0 50 0 50 250 0 0 0 25 0 0\ncpu1 50 0 50 250 \
+                0 0 0 25 0 0\nintr 1\n";
+    write(root.path(), "proc/stat", stat);
+    let own = "1 (x) S 1 1 1 0 -1 0 0 0 0 0 30 20 0 0 20 0 1 0 1";
+    write(root.path(), "proc/self/stat", own);
+    for cpu in 0..2 {
+        let path = format!("sys/devices/system/cpu/cpu{cpu}/thermal_throttle/core_throttle_count");
+        write(root.path(), &path, "3\n");
+    }
+    let cpu = Probe::under(root.path()).sample().cpu.unwrap();
+    assert_eq!((cpu.own, cpu.busy, cpu.stolen, cpu.cores), (0.5, 2.0, 0.5, 2));
+    assert_eq!(cpu.throttled, Some(6));
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::{RowRecord, RowState, Timeline};
+use super::{Load, RowRecord, RowState, Timeline};
 use crate::probe::Sample;
 use crate::provider::{EngineMemory, Event, Failure, ServerEvent};
 
@@ -42,6 +42,8 @@ pub struct Pass {
     pub probe: Sample,
     /// The highest readings.
     pub peak: PeakMemory,
+    /// Processor time and energy.
+    pub load: Load,
     /// The batch size from each moment on.
     pub batch_sizes: Vec<(Duration, usize)>,
     /// Why it ended early.
@@ -94,6 +96,7 @@ impl Pass {
             engine: None,
             probe: Sample::default(),
             peak: PeakMemory::default(),
+            load: Load::default(),
             batch_sizes: batch_size.map(|size| (Duration::ZERO, size)).into_iter().collect(),
             failure: None,
             violations: Vec::new(),
@@ -272,6 +275,7 @@ impl Pass {
                 keep
             });
         }
+        self.load.take(at, &sample);
         self.probe = sample;
     }
 

@@ -13,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 use super::runner::{Log, is_batched};
 use crate::bench::event::RunEvent;
 use crate::config::{Mode, OnError};
+use crate::probe::Sample;
 use crate::provider::{
     BatchSize, Batching, Event, Failure, FailureKind, Provider, ProviderInfo, Request, Sink,
     Stamped, Support,
@@ -91,9 +92,10 @@ impl Lane {
                         log.now(RunEvent::BatchSize(size));
                     }
                 }
-                _ = probe.tick() => {
+                due = probe.tick() => {
+                    let late = Some(due.elapsed());
                     let sample = log.probe.sample();
-                    log.now(RunEvent::Probe(sample));
+                    log.now(RunEvent::Probe(Sample { late, ..sample }));
                 }
                 // `calls.next()` is always ready when there are none: the lane is over
                 else => break,
@@ -102,6 +104,9 @@ impl Lane {
                 break;
             }
         }
+        // what was used up to the end, also by a lane that is shorter than an interval
+        let sample = log.probe.sample();
+        log.now(RunEvent::Probe(sample));
         if outcome.failure.is_none() && self.cancel.is_cancelled() {
             return Some(Failure::cancelled());
         }

@@ -87,11 +87,13 @@ impl Runner {
         Self { job, providers, controls, open: Vec::new(), log }
     }
 
-    /// Runs every lane, `repeats` times.
+    /// Runs every lane, `repeats` times. Every second repeat runs the lanes in reverse order, so
+    /// that a machine that becomes slower or faster favours none of them.
     pub async fn run(mut self, mut between: Between) {
         let mut is_first = true;
         for repeat in 0..self.job.plan.repeats {
-            for lane in 0..self.job.plan.lanes.len() {
+            let order = order(self.job.plan.lanes.len(), repeat);
+            for (place, &lane) in order.iter().enumerate() {
                 if self.is_done(lane, repeat) {
                     continue;
                 }
@@ -99,7 +101,7 @@ impl Runner {
                     between(&self.log.recorder);
                 }
                 self.run_lane(lane, repeat).await;
-                self.close_unneeded(lane, repeat);
+                self.close_unneeded(&order[place + 1..], repeat);
             }
         }
         self.log.now(RunEvent::RunFinished);
@@ -228,14 +230,19 @@ impl Runner {
     }
 
     /// Lets go of providers that no later lane needs: a model may be many gigabytes.
-    fn close_unneeded(&mut self, lane: usize, repeat: usize) {
+    fn close_unneeded(&mut self, later: &[usize], repeat: usize) {
         let plan = &self.job.plan;
         let more_repeats = repeat + 1 < plan.repeats;
         let later = |spec: &ProviderSpec| {
-            more_repeats || (lane + 1..plan.lanes.len()).any(|lane| plan.provider_of(lane) == spec)
+            more_repeats || later.iter().any(|lane| plan.provider_of(*lane) == spec)
         };
         self.open.retain(|(spec, _)| later(spec));
     }
+}
+
+/// The lanes in the order in which a repeat runs them.
+fn order(lanes: usize, repeat: usize) -> Vec<usize> {
+    if repeat.is_multiple_of(2) { (0..lanes).collect() } else { (0..lanes).rev().collect() }
 }
 
 /// Whether a mode sends calls of many rows.

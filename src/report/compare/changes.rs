@@ -11,9 +11,20 @@ use crate::units::{self, UNKNOWN};
 /// Most changes that are listed.
 const MOST_CHANGES: usize = 24;
 
-/// Changes of version, host and plan. The plan's lanes are left to [`of_lanes`].
+/// Changes of version, host and plan. The plan's lanes are left to [`of_lanes`]. What the changes
+/// mean for comparing comes first.
 pub(super) fn of_runs(a: &Report, b: &Report) -> Vec<String> {
-    lines(&facts_of_run(a), &facts_of_run(b))
+    let mut all = Vec::new();
+    let plan = |report: &Report, key: &str| report.run.plan.get(key).cloned();
+    let work = ["prompts", "raw", "sampling"];
+    if work.iter().any(|key| plan(a, key) != plan(b, key)) {
+        all.push("not the same work: figures and outputs differ for that alone".to_owned());
+    }
+    if a.run.host != b.run.host {
+        all.push("not the same machine: figures compare machines, not versions".to_owned());
+    }
+    all.extend(lines(&facts_of_run(a), &facts_of_run(b)));
+    all
 }
 
 /// Changes of what a lane ran on, and how.

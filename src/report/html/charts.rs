@@ -5,7 +5,8 @@ use super::chart::{
 };
 use super::markup::Html;
 use super::{distribution, sweep};
-use crate::report::{Lane, Report};
+use crate::bench::statistics::{Basis, Spread};
+use crate::report::{Lane, Report, Spreads};
 use crate::text::shortened;
 use crate::units;
 
@@ -37,15 +38,32 @@ fn drawn(report: &Report) -> Vec<(usize, &Lane)> {
     report.lanes.iter().enumerate().take(MOST_LANES).collect()
 }
 
+/// The ends of a figure's interval, where there are repeats.
+fn interval(lane: &Lane, read: fn(&Spreads) -> Option<Spread>) -> Option<(f64, f64)> {
+    lane.spread.as_ref().and_then(read).map(|spread| (spread.low, spread.high))
+}
+
+/// What the whiskers are, where there are some.
+fn whiskers(lanes: &[(usize, &Lane)]) -> &'static str {
+    let mut spreads = lanes.iter().filter_map(|(_, lane)| lane.spread?.output_tokens_per_s);
+    match spreads.next().map(|spread| spread.basis) {
+        None => "",
+        Some(Basis::Bootstrap95) => "; whiskers: 95 % interval of the median of the repeats",
+        Some(Basis::Range) => "; whiskers: smallest to largest of the repeats",
+    }
+}
+
 fn throughput(lanes: &[(usize, &Lane)], html: &mut Html) {
     let bar = |(place, lane): &(usize, &Lane)| {
         let value = lane.figures.output_tokens_per_s?;
         let told = units::estimated(lane.figures.estimated(), units::throughput(value));
         let name = lane.label.clone();
-        Some(Bar { series: *place, name, value, told, interval: None })
+        let interval = interval(lane, |spread| spread.output_tokens_per_s);
+        Some(Bar { series: *place, name, value, told, interval })
     };
     let all: Vec<Bar> = lanes.iter().filter_map(bar).collect();
-    open_card(html, "Throughput by lane", "output tokens per second, higher is better");
+    let note = format!("output tokens per second, higher is better{}", whiskers(lanes));
+    open_card(html, "Throughput by lane", &note);
     bars(html, "throughput by lane", &all);
     close_card(html);
 }
@@ -55,14 +73,16 @@ fn ttft(lanes: &[(usize, &Lane)], html: &mut Html) {
         let of = lane.figures.ttft_s?;
         let told = format!("{} · {}", units::duration(of.p50), units::duration(of.p95));
         let name = lane.label.clone();
-        Some(Range { series: *place, name, from: of.p50, to: of.p95, told, interval: None })
+        let interval = interval(lane, |spread| spread.ttft_p50_s);
+        Some(Range { series: *place, name, from: of.p50, to: of.p95, told, interval })
     };
     let all: Vec<Range> = lanes.iter().filter_map(range).collect();
     if all.is_empty() {
         return;
     }
-    let note = "until the first text: median (dot) to 95th percentile, lower is better";
-    open_card(html, "TTFT by lane", note);
+    let whiskers = whiskers(lanes);
+    let note = format!("until the first text: median (dot) to 95th percentile{whiskers}");
+    open_card(html, "TTFT by lane", &note);
     ranges(html, "time to first token by lane", &all, units::duration);
     close_card(html);
 }

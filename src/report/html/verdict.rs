@@ -2,7 +2,7 @@
 
 use super::markup::Html;
 use crate::bench::verify::{Finding, Outcome};
-use crate::report::Report;
+use crate::report::{Report, Weight};
 use crate::text::shortened;
 
 /// Most findings of a kind.
@@ -35,6 +35,25 @@ pub(super) fn header(report: &Report, html: &mut Html) {
     html.element("p", &[], meaning);
     reasons(report, html);
     html.raw("</section>\n");
+    doubts(report, html);
+}
+
+/// What may have disturbed the figures.
+fn doubts(report: &Report, html: &mut Html) {
+    if report.audit.is_empty() {
+        return;
+    }
+    html.raw("<ul class=\"reasons doubts\">");
+    for doubt in report.audit.iter().take(MOST_FINDINGS) {
+        let class = match doubt.weight {
+            Weight::Warning => "warn",
+            Weight::Note => "info",
+        };
+        let lane = doubt.lane.as_deref().map(|lane| format!("{}: ", shortened(lane, 60)));
+        let message = shortened(&doubt.message, MOST_MESSAGE);
+        html.classed("li", class, &format!("{}{message}", lane.unwrap_or_default()));
+    }
+    html.raw("</ul>\n");
 }
 
 fn about(report: &Report) -> String {

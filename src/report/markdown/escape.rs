@@ -10,24 +10,24 @@ use crate::text::{shortened, visible};
 const MOST_CHARS: usize = 60;
 
 /// A text within a line.
-pub(super) fn inline(text: &str) -> String {
+pub(in crate::report) fn inline(text: &str) -> String {
     inline_up_to(text, MOST_CHARS)
 }
 
 /// A longer text within a line.
-pub(super) fn inline_up_to(text: &str, most_chars: usize) -> String {
+pub(in crate::report) fn inline_up_to(text: &str, most_chars: usize) -> String {
     let text = shortened(&visible(text), most_chars);
     if is_plain(&text) { text } else { code(&text) }
 }
 
 /// A quotation within a line: always as code, so that one sees where it begins and ends.
-pub(super) fn quote(text: &str, most_chars: usize) -> String {
+pub(in crate::report) fn quote(text: &str, most_chars: usize) -> String {
     code(&shortened(&visible(text), most_chars))
 }
 
 /// A text in a table cell. Backticks would not protect a `|` there, so special text is written
 /// in character references within a code element.
-pub(super) fn cell(text: &str) -> String {
+pub(in crate::report) fn cell(text: &str) -> String {
     let text = shortened(&visible(text), MOST_CHARS);
     if is_plain(&text) {
         return text;
@@ -43,7 +43,7 @@ pub(super) fn cell(text: &str) -> String {
 }
 
 /// A block of code; its lines stay.
-pub(super) fn block(language: &str, text: &str) -> String {
+pub(in crate::report) fn block(language: &str, text: &str) -> String {
     let lines = text.lines().map(visible).collect::<Vec<_>>().join("\n");
     let fence = "`".repeat(longest_run(&lines).max(2) + 1);
     format!("{fence}{language}\n{lines}\n{fence}")

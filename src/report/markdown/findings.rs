@@ -2,7 +2,7 @@
 
 use super::{Page, escape};
 use crate::bench::verify::Finding;
-use crate::report::{Lane, Report, Row};
+use crate::report::{Lane, Report, Row, Weight};
 
 /// Most findings of a kind.
 const MOST_FINDINGS: usize = 12;
@@ -25,6 +25,12 @@ pub(super) fn reasons(report: &Report, page: &mut Page) {
             items.push(format!("{sign} and {more} more"));
         }
     }
+    let warnings = report.audit.iter().filter(|doubt| doubt.weight == Weight::Warning);
+    items.extend(warnings.take(MOST_FINDINGS).map(|doubt| {
+        let lane = doubt.lane.as_deref().map(|lane| format!("{}: ", escape::inline(lane)));
+        let message = escape::inline_up_to(&doubt.message, MOST_MESSAGE);
+        format!("⚠ {}{message}", lane.unwrap_or_default())
+    }));
     let all = items.len();
     page.list(items.into_iter(), all);
 }

@@ -1,6 +1,7 @@
 //! The table with a line a lane.
 
 use super::{Page, escape};
+use crate::bench::statistics::Spread;
 use crate::report::{Figures, Lane, Report};
 use crate::units::{self, UNKNOWN};
 
@@ -13,7 +14,7 @@ type Column = (&'static str, fn(&Lane) -> String);
 const COLUMNS: [Column; 11] = [
     ("lane", |lane| escape::cell(&lane.label)),
     ("output", |lane| mark(lane, lane.figures.output_tokens_per_s.map(units::throughput))),
-    ("speedup", |lane| mark(lane, lane.speedup.map(units::ratio))),
+    ("speedup", |lane| mark(lane, lane.speedup.map(|of| speedup(lane, of)))),
     ("TTFT p50", |lane| units::known(lane.figures.ttft_s.map(|of| of.p50), units::duration)),
     ("TTFT p95", |lane| units::known(lane.figures.ttft_s.map(|of| of.p95), units::duration)),
     ("ITL p50", |lane| mark(lane, lane.figures.itl_s.map(|of| units::duration(of.p50)))),
@@ -36,6 +37,14 @@ pub(super) fn lanes(report: &Report, page: &mut Page) {
     if let Some(more @ 1..) = report.lanes.len().checked_sub(MOST_LANES) {
         page.line(&format!("\nand {more} more lanes"));
     }
+}
+
+/// The factor, with its interval where there are repeats.
+fn speedup(lane: &Lane, factor: f64) -> String {
+    let spread = lane.spread.and_then(|spread| spread.speedup);
+    let of =
+        |of: Spread| format!(" ({}–{})", units::significant(of.low), units::significant(of.high));
+    format!("{}{}", units::ratio(factor), spread.map(of).unwrap_or_default())
 }
 
 /// Figures that are made of estimated token counts say so.

@@ -1,8 +1,13 @@
 //! Two reports side by side.
 
-use batchgen::report::compare;
+use batchgen::report::{Form, Report};
 
 use super::run::{Told, eventful};
+
+/// Two reports compared, for a terminal.
+fn compare(a: &Report, b: &Report) -> String {
+    batchgen::report::compare(&[a.clone(), b.clone()]).render(Form::Text)
+}
 
 #[test]
 fn what_changed_is_listed_with_figures_and_outputs() {
@@ -84,4 +89,54 @@ fn nothing_in_a_hostile_report_steers_the_terminal() {
     let steers = |c: char| (c.is_control() && c != '\n') || c == '\u{202e}';
     assert!(!text.contains(steers), "{text:?}");
     assert!(text.contains("only in A") && text.contains("only in B"), "{text}");
+}
+
+/// A run of this many repeats whose tokens come at these paces, milliseconds.
+fn paced(paces: &[u64]) -> Report {
+    let mut told = Told::new(&["sequential"], &["a", "b"]).repeats(paces.len());
+    for (repeat, pace) in paces.iter().enumerate() {
+        told.pace = *pace;
+        told.pass(0, repeat, &["one two three", "four five six"]);
+    }
+    told.report()
+}
+
+#[test]
+fn with_repeats_a_difference_is_shown_or_it_is_said_that_none_is() {
+    let before = paced(&[100, 101, 99, 100, 102, 98, 100, 101, 99, 100]);
+    let slower = paced(&[105, 106, 104, 105, 107, 103, 105, 106, 104, 105]);
+    let same = paced(&[101, 100, 99, 98, 102, 100, 100, 99, 101, 100]);
+    let text = compare(&before, &slower);
+    let throughput = text.lines().find(|line| line.contains("throughput")).unwrap();
+    assert!(throughput.ends_with(": less") && throughput.contains("0.95"), "{text}");
+    let text = compare(&before, &same);
+    let throughput = text.lines().find(|line| line.contains("throughput")).unwrap();
+    assert!(throughput.ends_with("no difference shown"), "{text}");
+    let text = compare(&paced(&[100, 101]), &paced(&[105, 106]));
+    assert!(text.contains("too few repeats to tell"), "{text}");
+}
+
+#[test]
+fn several_reports_are_compared_with_the_first() {
+    let reports = [paced(&[100]), paced(&[50]), paced(&[200])];
+    let compared = batchgen::report::compare(&reports);
+    let text = compared.render(Form::Text);
+    assert!(text.contains("B/A") && text.contains("C/A"), "{text}");
+    assert!(text.contains("2.00×") && text.contains("0.500×"), "{text}");
+    let markdown = compared.render(Form::Markdown);
+    assert!(markdown.contains("| throughput |"), "{markdown}");
+    let page = compared.render(Form::Html);
+    assert!(page.contains("<th scope=\"row\">throughput</th>"), "{page}");
+}
+
+#[test]
+fn another_plan_and_another_machine_are_named_first() {
+    let before = paced(&[100]);
+    let mut after = before.clone();
+    after.run.host.cores = Some(64);
+    after.run.plan["sampling"]["max_tokens"] = 7.into();
+    let text = compare(&before, &after);
+    let work = text.find("not the same work").unwrap();
+    let machine = text.find("not the same machine").unwrap();
+    assert!(work < machine && machine < text.find("host.cores").unwrap(), "{text}");
 }

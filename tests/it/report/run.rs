@@ -192,5 +192,5 @@ pub fn eventful() -> Told {
 
 fn probe() -> batchgen::probe::Sample {
     let reading = batchgen::probe::Reading { bytes: 182_000_000, source: "VmRSS".into() };
-    batchgen::probe::Sample { process: Some(reading), gpus: Vec::new() }
+    batchgen::probe::Sample { process: Some(reading), ..Default::default() }
 }

@@ -1,8 +1,9 @@
 //! Reports are what docs/report.schema.json says.
 
 use batchgen::bench::event::RunEvent;
+use batchgen::probe::Sample;
 use batchgen::provider::{Event, Failure, FailureKind, FinishReason, TokenCounts, Usage};
-use batchgen::report::Report;
+use batchgen::report::{Report, Slo};
 use serde_json::Value;
 
 use super::run::{Told, eventful};
@@ -125,4 +126,37 @@ fn repeats_canaries_and_swaps_have_valid_reports() {
     assert_eq!(lane["canary"]["own"], 2);
     let violation = "repeat 2: the output of row 1 contains the word of row 2 and not its own";
     assert_eq!(lane["integrity"]["violations"][0], violation);
+}
+
+#[test]
+fn repeats_limits_energy_and_doubts_have_valid_reports() {
+    let mut told = Told::new(&["sequential", "batched:1", "batched:2", "batched:4"], &["a", "b"]);
+    told.plan.repeats = 5;
+    for repeat in 0..5 {
+        for lane in 0..4 {
+            told.start(lane, repeat);
+            for joules in [1.0, 6.0] {
+                let (name, source) = ("package-0".to_owned(), "rapl".to_owned());
+                let reading =
+                    batchgen::probe::EnergyReading { name, joules, wraps_at: None, source };
+                let sample = Sample { energy: vec![reading], ..Sample::default() };
+                told.event(1, RunEvent::Probe(sample));
+            }
+            for row in 0..2 {
+                told.submit(row);
+                told.output(row, "one two three");
+            }
+            told.end(None);
+        }
+    }
+    let slo = Slo { ttft_s: Some(0.5), e2e_s: None };
+    let value = check(&told.report().within(slo));
+    let lane = &value["lanes"][1];
+    assert_eq!(lane["spread"]["speedup"]["basis"], "bootstrap_95");
+    assert_eq!(lane["spread"]["against_sequential"], "not_shown");
+    assert_eq!(lane["energy"]["joules"], 5.0);
+    assert_eq!(lane["slo"]["share"], 1.0);
+    assert_eq!(value["run"]["slo"]["ttft_s"], 0.5);
+    assert_eq!(value["batch_sizes"]["largest_within_slo"], 4);
+    assert_eq!(value["audit"][0]["kind"], "short_pass");
 }

@@ -242,7 +242,7 @@ impl Bench {
     fn memory(&mut self, ms: u64, bytes: u64, kv: u64) {
         self.provider(ms, Event::Memory(EngineMemory { weights: 98_000_000, kv }));
         let process = Some(Reading { bytes, source: "/proc/self/status VmRSS".into() });
-        self.run(ms, RunEvent::Probe(Sample { process, gpus: Vec::new() }));
+        self.run(ms, RunEvent::Probe(Sample { process, ..Sample::default() }));
     }
 
     pub fn key(&mut self, code: KeyCode) -> Vec<Effect> {
