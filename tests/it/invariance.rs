@@ -6,8 +6,8 @@ use std::num::NonZeroUsize;
 
 use batchgen::engine::loader::{CpuChoices, Kernels, LoadOptions, load};
 use batchgen::engine::runner::{Answer, Answers, Cache, Row, Runner, Want};
-use batchgen::engine::runners::AnyRunner;
 use batchgen::engine::runners::cpu::kernels::isa::Isa;
+use batchgen::engine::runners::{AnyCache, AnyRunner};
 use batchgen::engine::source::ModelSource;
 use candle_core::quantized::GgmlDType;
 use proptest::prelude::*;
@@ -160,6 +160,46 @@ fn a_model_in_half_precision_gives_the_same_bits_however_it_is_run() {
     for dtype in [GgmlDType::F16, GgmlDType::BF16] {
         assert_invariant(&gguf(&Tiny::llama(1, false), dtype).1);
     }
+}
+
+#[test]
+fn a_prefix_that_was_taken_over_gives_the_bits_of_one_that_was_computed() {
+    let (_folder, source) = gguf(&Tiny::gemma3(), GgmlDType::Q8_0);
+    let runner = cpu(&source, 2, None);
+    let tokens: Vec<u32> = (0..60).map(|i| (i * i + 7 * i) % VOCAB as u32).collect();
+    let row = |slot| {
+        move |(position, token): (usize, &u32)| Row {
+            slot,
+            position,
+            token: *token,
+            want: Want::Logits,
+        }
+    };
+    let mut answers = Answers::default();
+    let mut pass = |cache: &mut AnyCache, rows: &[Row]| -> Vec<Vec<f32>> {
+        runner.forward(cache, rows, &mut answers).unwrap();
+        let logits = answers.iter().map(|answer| match answer {
+            Answer::Logits(logits) => logits.to_vec(),
+            Answer::Best(_) => panic!("logits were wanted"),
+        });
+        logits.collect()
+    };
+    let mut cache = runner.new_cache(CAPACITY).unwrap();
+    cache.resize(3).unwrap();
+    let computed: Vec<Row> = tokens.iter().enumerate().map(row(0)).collect();
+    let expected = pass(&mut cache, &computed);
+    for prefix in [1, 31, 32, 45] {
+        // another row's tokens are in the slot before
+        let other: Vec<Row> = tokens.iter().rev().enumerate().map(row(2)).collect();
+        pass(&mut cache, &other);
+        for slot in [2, 0] {
+            assert!(cache.copy_prefix(0, slot, prefix));
+            let rest: Vec<Row> = tokens.iter().enumerate().skip(prefix).map(row(slot)).collect();
+            assert!(pass(&mut cache, &rest) == expected[prefix..], "{prefix} into {slot}");
+        }
+    }
+    assert!(!cache.copy_prefix(1, 2, 1), "slot 1 holds nothing");
+    assert!(!cache.copy_prefix(0, 9, 1), "there is no slot 9");
 }
 
 #[test]
