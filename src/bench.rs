@@ -6,6 +6,7 @@
 pub mod event;
 pub mod imported;
 pub mod journal;
+pub mod lag;
 pub mod recorder;
 pub mod run;
 pub mod statistics;

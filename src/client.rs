@@ -210,6 +210,7 @@ fn requests<C: Into<Content>>(
         }),
         raw: options.raw,
         sampling: sampling.clone(),
+        spending: None,
     });
     Ok(requests.collect())
 }

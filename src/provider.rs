@@ -7,6 +7,7 @@
 mod address;
 mod anthropic;
 mod batch_result;
+pub mod budget;
 mod delivery;
 pub mod event;
 mod exchange;
@@ -17,11 +18,14 @@ mod http;
 pub mod info;
 mod limits;
 mod lmstudio;
+mod load;
 pub mod local;
 mod mlx;
 mod ndjson;
 mod ollama;
 mod openai;
+pub mod price;
+mod quota;
 pub mod registry;
 mod rejection;
 pub mod request;
@@ -36,11 +40,14 @@ use async_trait::async_trait;
 use tokio_util::sync::CancellationToken;
 
 pub use batch_result::events_of_result;
+pub use budget::{Budget, Spending};
 pub use event::{
-    EngineMemory, Event, FinishReason, ServerEvent, ServerMemory, ServerTimes, Sink, Stamped, Usage,
+    EngineMemory, Event, FinishReason, ServerEvent, ServerLoad, ServerMemory, ServerTimes, Sink,
+    Stamped, Usage,
 };
 pub use failure::{Failure, FailureKind};
 pub use info::{Batching, ProviderInfo, Support, TokenCounts};
+pub use price::{Price, Prices};
 pub use registry::{OpenProvider, Registry};
 pub use request::{BatchSize, Request};
 pub use spec::{MaxTokensField, ProviderSpec, ServerOptions};
@@ -61,6 +68,11 @@ pub trait Provider: Send + Sync {
     /// some servers batch only the former in one request.
     fn batching(&self, _raw: bool) -> Batching {
         self.info().batching.clone()
+    }
+
+    /// What the server behind this provider tells about its load now, where it tells anything.
+    async fn load(&self) -> Option<ServerLoad> {
+        None
     }
 
     /// Runs one row.

@@ -23,6 +23,7 @@ mod over_time;
 mod read;
 mod redact;
 mod run;
+mod serving;
 mod slo;
 mod spread;
 mod sweep;
@@ -38,6 +39,7 @@ pub use lane::{BatchSizeChange, Detail, Lane, LaneFailure, LaneStatus, Repeat, R
 pub use over_time::OverTime;
 pub use read::{MOST_REPORT_BYTES, read};
 pub use run::{Run, RunFacts};
+pub use serving::{ClientLag, ServerFigures, remarks};
 pub use slo::{BatchSizes, Kept, Slo};
 pub use spread::Spreads;
 

@@ -1,5 +1,6 @@
 //! What a run tells whoever drains its channel: the screen, the progress bar, a test.
 
+use super::lag::Lags;
 use crate::probe;
 use crate::provider::{Event, Failure, ProviderInfo, Stamped};
 
@@ -31,6 +32,8 @@ pub enum RunEvent {
     Provider(Event),
     /// Memory was read.
     Probe(probe::Sample),
+    /// How late the program's own loop was since the last time.
+    Lag(Lags),
     /// The running lane's batch size was changed by the user.
     BatchSize(usize),
     /// The pass ended; rows that have not ended were not run.

@@ -105,6 +105,7 @@ mod tests {
             repeats: 1,
             warmup: 0,
             on_error: OnError::Continue,
+            max_cost_usd: None,
         }
     }
 

@@ -107,6 +107,7 @@ impl Journal {
             | RunEvent::WarmUp { .. }
             | RunEvent::Provider(_)
             | RunEvent::Probe(_)
+            | RunEvent::Lag(_)
             | RunEvent::BatchSize(_) => Ok(()),
         }
     }

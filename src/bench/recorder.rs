@@ -6,6 +6,7 @@
 mod load;
 mod pass;
 mod row;
+mod serving;
 mod timeline;
 
 use std::time::Instant;
@@ -13,6 +14,7 @@ use std::time::Instant;
 pub use load::{CpuShares, Load};
 pub use pass::{Pass, PeakMemory};
 pub use row::{RowRecord, RowState};
+pub use serving::Serving;
 pub use timeline::Timeline;
 
 use super::event::{RunEvent, Stamp};
@@ -157,6 +159,11 @@ impl Recorder {
             RunEvent::Probe(sample) => {
                 if let Some(pass) = self.running_pass() {
                     pass.probe(at, sample);
+                }
+            }
+            RunEvent::Lag(lags) => {
+                if let Some(pass) = self.running_pass() {
+                    pass.lags.merge(&lags);
                 }
             }
             RunEvent::BatchSize(size) => {

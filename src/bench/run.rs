@@ -4,6 +4,7 @@
 //! per mode. Producers never wait for whoever drains the events.
 
 mod lane;
+mod purse;
 mod runner;
 
 use std::path::{Path, PathBuf};

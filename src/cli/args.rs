@@ -335,6 +335,9 @@ pub struct CommonFlags {
     /// What a failed row does: stop its lane, or let it continue
     #[arg(long, value_name = "WHAT", value_parser = on_error(), help_heading = "Run")]
     pub on_error: Option<OnError>,
+    /// Stop before the run has cost more US dollars than this
+    #[arg(long = "max-cost", value_name = "USD", value_parser = dollars, help_heading = "Run")]
+    pub max_cost_usd: Option<f64>,
 }
 
 /// The provider and its model.
@@ -362,6 +365,15 @@ pub struct ProviderFlags {
     /// The Python that has mlx-lm, or its virtual environment; default: $BATCHGEN_PYTHON, python3
     #[arg(long, value_name = "PYTHON|FOLDER")]
     pub python: Option<String>,
+    /// How often a failed request is sent again; default: 2, and 8 where the server names a wait
+    #[arg(long, value_name = "N")]
+    pub retries: Option<u32>,
+    /// Most requests to a server in any 60 seconds
+    #[arg(long, value_name = "N", value_parser = at_least_one)]
+    pub requests_per_minute: Option<usize>,
+    /// Most tokens to a server in any 60 seconds, prompts and --max-tokens together
+    #[arg(long, value_name = "N", value_parser = at_least_one)]
+    pub tokens_per_minute: Option<usize>,
 }
 
 /// The parameters of generation.
@@ -430,6 +442,7 @@ impl CommonFlags {
                 repeats: flags.repeats,
                 warmup: flags.warmup,
                 on_error: flags.on_error,
+                max_cost_usd: flags.max_cost_usd,
             },
         }
     }
@@ -444,7 +457,12 @@ impl From<ProviderFlags> for ProviderLayer {
             api_key_env: flags.api_key_env,
             runner: flags.runner,
             threads: flags.threads,
-            server: ServerOptions::default(),
+            server: ServerOptions {
+                retries: flags.retries,
+                requests_per_minute: flags.requests_per_minute,
+                tokens_per_minute: flags.tokens_per_minute,
+                ..ServerOptions::default()
+            },
             python: flags.python,
         }
     }
@@ -477,6 +495,20 @@ fn seconds(text: &str) -> Result<f64, String> {
     gate::seconds(text)
         .filter(|seconds| *seconds > 0.0)
         .ok_or_else(|| "write a time with its unit, such as 500ms or 5s".into())
+}
+
+fn at_least_one(text: &str) -> Result<usize, String> {
+    match text.trim().parse() {
+        Ok(0) => Err("it is at least 1".into()),
+        Ok(number) => Ok(number),
+        Err(_) => Err("it is a number".into()),
+    }
+}
+
+fn dollars(text: &str) -> Result<f64, String> {
+    let number = text.trim().trim_start_matches('$').parse::<f64>().ok();
+    let number = number.filter(|dollars| dollars.is_finite() && *dollars >= 0.0);
+    number.ok_or_else(|| "it is a number of US dollars, such as 0.50".into())
 }
 
 fn on_error() -> impl TypedValueParser<Value = OnError> {
@@ -527,7 +559,8 @@ mod tests {
              --model m --base-url http://h --api-key-env KEY --runner candle --threads 3 --python py \
              --lanes sequential,async:8,b=batched:16 --max-tokens 5 --ignore-eos \
              --temperature 0.5 --top-k 4 --top-p 0.9 --min-p 0.1 --seed 7 --stop a --stop -b \
-             --repeats 2 --warmup 3 --raw --on-error continue");
+             --repeats 2 --warmup 3 --raw --on-error continue --max-cost 0.5 --retries 1 \
+             --requests-per-minute 60 --tokens-per-minute 9000");
         let lanes = ["sequential", "async:8", "b=batched:16"];
         let expected = RunRequest {
             preset: Some("p".into()),
@@ -542,7 +575,12 @@ mod tests {
                     api_key_env: Some("KEY".into()),
                     runner: Some("candle".into()),
                     threads: Some(3),
-                    server: ServerOptions::default(),
+                    server: ServerOptions {
+                        retries: Some(1),
+                        requests_per_minute: Some(60),
+                        tokens_per_minute: Some(9000),
+                        ..ServerOptions::default()
+                    },
                     python: Some("py".into()),
                 },
                 sampling: SamplingLayer {
@@ -562,6 +600,7 @@ mod tests {
                 repeats: Some(2),
                 warmup: Some(3),
                 on_error: Some(OnError::Continue),
+                max_cost_usd: Some(0.5),
             },
         };
         assert_eq!(request, expected);

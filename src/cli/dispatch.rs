@@ -20,7 +20,7 @@ use super::{export_batch, import_batch, man, models, presets, providers, themes}
 use crate::bench::Job;
 use crate::bench::journal::Restored;
 use crate::config::{Mode, Paths, Resolved, RunRequest, resolve};
-use crate::provider::{ProviderSpec, Registry};
+use crate::provider::{Prices, ProviderSpec, Registry};
 use crate::report::{self, Export, Form};
 use crate::tui::{self, workbench::Workbench};
 
@@ -145,7 +145,8 @@ async fn resume(args: &ResumeArgs, paths: &Paths) -> Result<Exit, Failed> {
 }
 
 fn registry(paths: &Paths) -> Result<Registry, Failed> {
-    Registry::new(paths.models(), &paths.catalogue()).map_err(usage)
+    let registry = Registry::new(paths.models(), &paths.catalogue()).map_err(usage)?;
+    Ok(registry.with_prices(Prices::with_user_file(&paths.prices()).map_err(usage)?))
 }
 
 /// The folder of a run: a path, or a name under `runs`.

@@ -91,5 +91,6 @@ fn plan(prompts: &str, list: &PromptList) -> Plan {
         repeats: 1,
         warmup: 0,
         on_error: OnError::Continue,
+        max_cost_usd: None,
     }
 }

@@ -8,7 +8,7 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use crate::bench::event::RunEvent;
 use crate::bench::recorder::{LaneRecord, LaneState, Pass, Recorder};
-use crate::provider::Event;
+use crate::provider::{Event, ServerEvent};
 use crate::text::visible;
 use crate::units;
 
@@ -46,10 +46,27 @@ impl Progress {
             RunEvent::LaneStarted { lane, repeat } => self.begin(recorder, *lane, *repeat),
             RunEvent::LaneFinished { .. } => self.end(recorder),
             RunEvent::Provider(Event::Notice(text)) => self.note(&visible(text)),
-            RunEvent::Provider(_) | RunEvent::Probe(_) | RunEvent::BatchSize(_) => {
+            RunEvent::Provider(Event::Server(ServerEvent::Allowed(allowed))) => {
+                self.allowed(*allowed, recorder);
+            }
+            RunEvent::Provider(_)
+            | RunEvent::Probe(_)
+            | RunEvent::Lag(_)
+            | RunEvent::BatchSize(_) => {
                 self.refresh(recorder);
             }
             RunEvent::ProviderReady { .. } | RunEvent::RunFinished => {}
+        }
+    }
+
+    /// What the server asks for: live in the bar, a line where there is none.
+    fn allowed(&mut self, allowed: Option<usize>, recorder: &Recorder) {
+        match (&self.style, allowed) {
+            (Style::Lines, Some(allowed)) => {
+                eprintln!("the server asks for less: {allowed} at once");
+            }
+            (Style::Lines, None) => eprintln!("as many requests at once as before"),
+            (Style::Bar(_) | Style::Quiet, _) => self.refresh(recorder),
         }
     }
 
@@ -108,11 +125,13 @@ impl Progress {
         }
         self.drawn = Some(now);
         let (Style::Bar(Some(bar)), Some(lane)) = (&self.style, recorder.running) else { return };
-        if let Some(pass) = recorder.lanes.get(lane).and_then(LaneRecord::pass) {
+        let Some(record) = recorder.lanes.get(lane) else { return };
+        if let Some(pass) = record.pass() {
             let wall = pass.wall(now.saturating_duration_since(recorder.epoch)).as_secs_f64();
             bar.set_position((pass.done + pass.failed) as u64);
             if wall > 0.0 {
-                bar.set_message(units::throughput(pass.output_tokens as f64 / wall));
+                let speed = units::throughput(pass.output_tokens as f64 / wall);
+                bar.set_message([vec![speed], live(record, pass)].concat().join("  "));
             }
         }
     }
@@ -128,6 +147,16 @@ impl Progress {
         }
         self.note(&line);
     }
+}
+
+/// What a server asks for and what the lane has cost so far.
+fn live(lane: &LaneRecord, pass: &Pass) -> Vec<String> {
+    let mut facts = Vec::new();
+    facts.extend(pass.serving.allowed.map(|allowed| format!("≤{allowed} at once")));
+    facts.extend(Some(pass.retries()).filter(|n| *n > 0).map(|n| format!("{n} sent again")));
+    let price = lane.info.as_ref().and_then(|info| info.price.as_ref());
+    facts.extend(price.and_then(|price| pass.cost(price)).map(units::usd));
+    facts
 }
 
 fn describe_end(lane: &LaneRecord, pass: &Pass) -> String {

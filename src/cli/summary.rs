@@ -4,7 +4,7 @@
 use std::fmt::Write;
 
 use crate::bench::verify::{Finding, Outcome};
-use crate::report::{Lane, Report, Weight};
+use crate::report::{self, Lane, Report, Weight};
 use crate::text::visible;
 use crate::units;
 
@@ -15,6 +15,11 @@ const HEADER: [&str; 9] =
 pub fn summary(report: &Report) -> String {
     let mut text = table(&report.lanes);
     text += &batch_sizes(report);
+    for lane in &report.lanes {
+        for remark in report::remarks(lane) {
+            let _ = writeln!(text, "  {}: {}", visible(&lane.label), visible(&remark));
+        }
+    }
     let Some(verdict) = &report.verdict else { return text };
     let word = match verdict.outcome {
         Outcome::Verified => "verified: every row ended once, in its place",
@@ -90,7 +95,7 @@ fn cells(lane: &Lane) -> [String; 9] {
     let figures = &lane.figures;
     let estimate = |text| units::estimated(figures.estimated(), text);
     let peak = figures.peak_memory_bytes;
-    let memory = peak.and_then(|peak| peak.gpu.or(peak.process).or(peak.engine));
+    let memory = peak.and_then(|peak| peak.server.or(peak.gpu).or(peak.process).or(peak.engine));
     let same = lane
         .agreement
         .as_ref()

@@ -60,6 +60,10 @@ fn provider(layer: &ProviderLayer, path: &[&'static str]) -> Result<(), Fault> {
     if layer.threads == Some(0) {
         return fault("threads", "threads is 0: it must be at least 1".into());
     }
+    let limits = [layer.server.requests_per_minute, layer.server.tokens_per_minute];
+    if limits.contains(&Some(0)) {
+        return fault("server", "a limit a minute is at least 1".into());
+    }
     if let Some(Err(error)) = layer.api_key_env.as_deref().map(secret::check_name) {
         return fault("api_key_env", error.to_string());
     }

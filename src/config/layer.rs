@@ -28,6 +28,8 @@ pub struct Layer {
     pub warmup: Option<usize>,
     /// What a failed row does to its lane.
     pub on_error: Option<OnError>,
+    /// The most the run may cost, US dollars.
+    pub max_cost_usd: Option<f64>,
 }
 
 /// A provider as far as a layer names it.
@@ -94,6 +96,7 @@ impl Layer {
             repeats: self.repeats.or(below.repeats),
             warmup: self.warmup.or(below.warmup),
             on_error: self.on_error.or(below.on_error),
+            max_cost_usd: self.max_cost_usd.or(below.max_cost_usd),
         }
     }
 }

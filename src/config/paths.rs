@@ -67,6 +67,11 @@ impl Paths {
         self.config.join("models.toml")
     }
 
+    /// The user's prices of models; it need not exist.
+    pub fn prices(&self) -> PathBuf {
+        self.config.join("prices.toml")
+    }
+
     /// Downloaded models.
     pub fn models(&self) -> PathBuf {
         self.cache.join("models")

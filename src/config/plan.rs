@@ -30,6 +30,9 @@ pub struct Plan {
     pub warmup: usize,
     /// What a failed row does to its lane.
     pub on_error: OnError,
+    /// The most the run may cost, US dollars.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_cost_usd: Option<f64>,
 }
 
 /// One lane: a mode over the whole prompt list.
@@ -224,6 +227,9 @@ impl Plan {
     /// The first thing that is wrong.
     pub fn validate(&self) -> Result<(), PlanError> {
         self.sampling.validate().map_err(|error| PlanError(error.to_string()))?;
+        if self.max_cost_usd.is_some_and(|most| !most.is_finite() || most < 0.0) {
+            return Err(PlanError("the spending limit is not a number of dollars".into()));
+        }
         if self.repeats == 0 {
             return Err(PlanError("repeats is 0: it must be at least 1".into()));
         }

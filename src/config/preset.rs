@@ -15,11 +15,19 @@ use crate::prompts::nearest;
 pub const DEFAULT: &str = "quickstart";
 
 /// Embedded presets, in the order they are listed in.
-const EMBEDDED: [(&str, &str); 4] = [
+const EMBEDDED: [(&str, &str); 12] = [
     ("quickstart", include_str!("../../presets/quickstart.toml")),
     ("summarise", include_str!("../../presets/summarise.toml")),
     ("canary", include_str!("../../presets/canary.toml")),
     ("batch-sizes", include_str!("../../presets/batch-sizes.toml")),
+    ("llama-server", include_str!("../../presets/llama-server.toml")),
+    ("vllm", include_str!("../../presets/vllm.toml")),
+    ("sglang", include_str!("../../presets/sglang.toml")),
+    ("tgi", include_str!("../../presets/tgi.toml")),
+    ("lmstudio", include_str!("../../presets/lmstudio.toml")),
+    ("ollama", include_str!("../../presets/ollama.toml")),
+    ("openai", include_str!("../../presets/openai.toml")),
+    ("anthropic", include_str!("../../presets/anthropic.toml")),
 ];
 
 /// A whole run under a name.
@@ -64,6 +72,7 @@ struct PresetFile {
     repeats: Option<usize>,
     warmup: Option<usize>,
     on_error: Option<OnError>,
+    max_cost_usd: Option<f64>,
     #[serde(default)]
     provider: ProviderLayer,
     #[serde(default)]
@@ -165,6 +174,7 @@ impl Preset {
             repeats: read.repeats,
             warmup: read.warmup,
             on_error: read.on_error,
+            max_cost_usd: read.max_cost_usd,
         };
         check::layer(&layer).map_err(|fault| file::fault(shown, text, fault))?;
         Ok(Self {

@@ -131,6 +131,7 @@ fn plan(name: String, source: &PromptSource, layer: Layer) -> Plan {
         repeats: layer.repeats.unwrap_or(1),
         warmup: layer.warmup.unwrap_or(1),
         on_error: layer.on_error.unwrap_or_default(),
+        max_cost_usd: layer.max_cost_usd,
     }
 }
 

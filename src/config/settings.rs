@@ -25,6 +25,8 @@ pub struct Settings {
     pub warmup: Option<usize>,
     /// What a failed row does to its lane.
     pub on_error: Option<OnError>,
+    /// The most a run may cost, US dollars.
+    pub max_cost_usd: Option<f64>,
 }
 
 impl Settings {
@@ -55,6 +57,7 @@ impl Settings {
             repeats: self.repeats,
             warmup: self.warmup,
             on_error: self.on_error,
+            max_cost_usd: self.max_cost_usd,
         }
     }
 }

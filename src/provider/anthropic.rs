@@ -17,7 +17,6 @@ use super::framing::Framing;
 use super::http::{Http, KeyStyle};
 use super::openai::{check_options, messages, number, served};
 use super::rejection::plain;
-use super::retry::RetryPolicy;
 use super::server::{Dialect, Server, is_raw_text};
 use super::{Failure, FailureKind, Provider, ProviderSpec, Request};
 use crate::prompts::Content;
@@ -73,8 +72,8 @@ pub(super) async fn open(
     }
     let info = served("anthropic", &model, &http, &found);
     let dialect = Anthropic { address: http.address().clone(), model, takes_sampling };
-    let exchange = Exchange::new(http, RetryPolicy::new(spec.server.retries));
-    Ok(Arc::new(Server::new(info, exchange, dialect)))
+    let exchange = Exchange::new(http, &spec.server);
+    Ok(Arc::new(Server::new(info, exchange, found.kind, dialect)))
 }
 
 /// The version to speak: a date, so that versions compare as text.
@@ -119,8 +118,8 @@ impl Dialect for Anthropic {
         body.insert("messages".into(), messages(&turns));
         let body = serde_json::to_vec(&body)
             .map_err(|error| Failure::new(FailureKind::Internal, error.to_string()))?;
-        let url = self.address.api("messages");
-        Ok(Ask { url, body, framing: Framing::Sse, rows: vec![request.row] })
+        let (url, max_tokens) = (self.address.api("messages"), request.sampling.max_tokens);
+        Ok(Ask { url, body, framing: Framing::Sse, rows: vec![request.row], max_tokens })
     }
 
     fn decoder(&self, _raw: bool) -> EventDecoder {

@@ -4,6 +4,7 @@
 
 use std::time::Instant;
 
+use super::exchange::Used;
 use super::{Event, Failure, FailureKind, FinishReason, ServerEvent, ServerTimes, Sink, Usage};
 
 /// The rows of one request, and what has come for them.
@@ -23,6 +24,7 @@ struct RowDelivery {
     thinking: bool,
     usage: Usage,
     times: Option<ServerTimes>,
+    cached_tokens: Option<usize>,
     reason: Option<FinishReason>,
     ended: bool,
 }
@@ -47,6 +49,16 @@ impl<'a> Delivery<'a> {
     /// Whether text has been handed on, so that the request must not be sent again.
     pub fn has_text(&self) -> bool {
         self.texts > 0
+    }
+
+    /// What all rows used together; a count is known only if it is for each of them.
+    pub fn used(&self) -> Used {
+        let sum = |count: fn(&RowDelivery) -> Option<usize>| self.rows.iter().map(count).sum();
+        let usage = Usage {
+            prompt_tokens: sum(|row| row.usage.prompt_tokens),
+            output_tokens: sum(|row| row.usage.output_tokens),
+        };
+        Used { usage, cached_tokens: sum(|row| row.cached_tokens) }
     }
 
     /// Rows that have not ended.
@@ -112,7 +124,9 @@ impl<'a> Delivery<'a> {
 
     /// The server's own times of a row.
     pub fn times(&mut self, place: usize, times: ServerTimes) -> Result<(), Failure> {
-        self.row(place)?.times = Some(times);
+        let row = self.row(place)?;
+        row.cached_tokens = times.cached_tokens;
+        row.times = Some(times);
         Ok(())
     }
 

@@ -89,6 +89,28 @@ pub enum ServerEvent {
     },
     /// Memory that the server holds for the model.
     Memory(ServerMemory),
+    /// How many requests the server is given at once from now on, after it asked for less;
+    /// absent where nothing limits them any more.
+    Allowed(Option<usize>),
+    /// What the server tells about its load.
+    Load(ServerLoad),
+}
+
+/// The load of a server at one moment, as it says itself; unknown is `None`.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct ServerLoad {
+    /// Requests it works on.
+    pub running: Option<usize>,
+    /// Requests that wait for a slot.
+    pub waiting: Option<usize>,
+    /// Share of its KV cache that is in use, 0 to 1.
+    pub kv_used: Option<f64>,
+    /// Decoding steps since it started.
+    pub steps: Option<f64>,
+    /// Rows that these steps advanced, summed up.
+    pub step_rows: Option<f64>,
+    /// Such as `llama.cpp /metrics`.
+    pub source: String,
 }
 
 /// How a server spent its time on a row, as it says itself; unknown is `None`.

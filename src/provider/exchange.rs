@@ -10,10 +10,11 @@ use tokio_util::sync::CancellationToken;
 use super::delivery::Delivery;
 use super::framing::{Framing, TooLong};
 use super::http::Http;
-use super::limits::Limits;
+use super::limits::{Allowed, Limits};
+use super::quota::Quota;
 use super::rejection::{Complaint, Rejection, plain};
 use super::retry::{Again, RetryPolicy, jitter};
-use super::{Event, Failure, FailureKind, ServerEvent, Sink};
+use super::{Event, Failure, FailureKind, ServerEvent, ServerOptions, Sink, Usage};
 
 /// Sends requests to one server, within its limits.
 #[derive(Debug)]
@@ -33,6 +34,15 @@ pub(super) struct Ask {
     pub framing: Framing,
     /// Rows of the prompt list by their places in the request.
     pub rows: Vec<usize>,
+    /// The most tokens that all rows together may generate.
+    pub max_tokens: usize,
+}
+
+/// What the rows of a request used together.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Used {
+    pub usage: Usage,
+    pub cached_tokens: Option<usize>,
 }
 
 /// Reads the messages of a stream.
@@ -56,6 +66,8 @@ pub(super) struct Broken {
     pub failure: Failure,
     /// Rows that have not ended.
     pub open: Vec<usize>,
+    /// Text had arrived.
+    pub has_text: bool,
 }
 
 /// The most bytes of one answer.
@@ -65,9 +77,15 @@ const STREAM_LIMIT: usize = 256 << 20;
 const DRAIN: Duration = Duration::from_millis(100);
 
 impl Exchange {
-    pub fn new(http: Http, policy: RetryPolicy) -> Self {
+    pub fn new(http: Http, options: &ServerOptions) -> Self {
         let server = http.address().to_string();
-        Self { http, server, policy, limits: Limits::default() }
+        let quota = Quota::new(options.requests_per_minute, options.tokens_per_minute);
+        let policy = RetryPolicy::new(options.retries);
+        Self { http, server, policy, limits: Limits::new(quota) }
+    }
+
+    pub fn http(&self) -> &Http {
+        &self.http
     }
 
     /// Runs a request to its end. When it returns well, all of its rows have ended well.
@@ -77,14 +95,20 @@ impl Exchange {
         decoder: impl Fn() -> D,
         sink: &Sink,
         cancel: &CancellationToken,
-    ) -> Result<(), Broken> {
+    ) -> Result<Used, Broken> {
         let mut delivery = Delivery::new(&ask.rows, &self.server, sink);
         let ended = tokio::select! {
             biased;
             () = cancel.cancelled() => Err(Failure::cancelled()),
             ended = self.attempts(ask, &decoder, &mut delivery, sink) => ended,
         };
-        ended.map_err(|failure| Broken { failure, open: delivery.open() })
+        match ended {
+            Ok(()) => Ok(delivery.used()),
+            Err(failure) => {
+                let (open, has_text) = (delivery.open(), delivery.has_text());
+                Err(Broken { failure, open, has_text })
+            }
+        }
     }
 
     async fn attempts<D: Decoder>(
@@ -96,18 +120,18 @@ impl Exchange {
     ) -> Result<(), Failure> {
         let mut retry = 0;
         loop {
-            let permit = self.limits.acquire().await;
+            let permit = self.limits.acquire(ask.tokens()).await;
             let Rejection { failure, again } = match self.attempt(ask, decoder(), delivery).await {
                 Ok(()) => {
-                    permit.succeeded();
+                    tell_allowed(permit.succeeded(), sink);
                     return Ok(());
                 }
                 Err(rejection) => rejection,
             };
             let wait = self.policy.wait(again, retry, jitter());
             if is_pressure(failure.kind) && again != Again::Never {
-                let lowered = permit.pressed(failure.retry_after.filter(|_| wait.is_some()));
-                self.tell_lowered(lowered, sink);
+                let wait = failure.retry_after.filter(|_| wait.is_some());
+                tell_allowed(permit.pressed(wait), sink);
             } else {
                 drop(permit);
             }
@@ -121,15 +145,6 @@ impl Exchange {
             }
             tokio::time::sleep(wait).await;
             retry += 1;
-        }
-    }
-
-    fn tell_lowered(&self, lowered: Option<usize>, sink: &Sink) {
-        if let Some(allowed) = lowered {
-            let server = &self.server;
-            let text =
-                format!("{server} asks for less: at most {allowed} requests at once for now");
-            sink.send(Event::Notice(text));
         }
     }
 
@@ -209,6 +224,20 @@ impl Exchange {
             framing.content_type()
         );
         Err(Rejection::never(Failure::new(FailureKind::Protocol, message)))
+    }
+}
+
+impl Ask {
+    /// What a vendor counts when the request arrives: a prompt of about four bytes a token, and
+    /// the most tokens it may generate.
+    fn tokens(&self) -> usize {
+        (self.body.len() / 4).saturating_add(self.max_tokens)
+    }
+}
+
+fn tell_allowed(changed: Option<Allowed>, sink: &Sink) {
+    if let Some(allowed) = changed {
+        sink.send(Event::Server(ServerEvent::Allowed(allowed)));
     }
 }
 

@@ -41,6 +41,8 @@ pub enum FailureKind {
     OutOfMemory,
     /// The provider cannot do this; the message says what to use instead.
     Unsupported,
+    /// The run's spending limit would be passed.
+    SpendingLimit,
     /// The user or a failed neighbour stopped it.
     Cancelled,
     /// A defect of this program.

@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::Price;
+
 /// Constant facts about a provider.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ProviderInfo {
@@ -24,6 +26,9 @@ pub struct ProviderInfo {
     pub context_length: Option<usize>,
     /// Whether token counts come from the tokenizer or the server, or are estimated.
     pub token_counts: TokenCounts,
+    /// What its tokens cost, where that is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub price: Option<Price>,
     /// Whether a greedy row is bit for bit the same whatever it is batched with, so that a
     /// divergence is a defect and not information.
     pub batch_invariant: bool,

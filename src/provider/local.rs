@@ -306,6 +306,7 @@ fn describe(spec: &ProviderSpec, model: &Model, sha256: Option<String>) -> Provi
         offline: no_offline(),
         context_length: Some(description.context_length),
         token_counts: TokenCounts::Exact,
+        price: None,
         batch_invariant: description.batch_invariant,
     }
 }

@@ -335,6 +335,7 @@ fn describe(spec: &ProviderSpec, hello: &Hello, ready: &Ready) -> ProviderInfo {
         offline: no_offline(),
         context_length: ready.context,
         token_counts: TokenCounts::Exact,
+        price: None,
         batch_invariant: false,
     }
 }

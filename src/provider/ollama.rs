@@ -16,7 +16,6 @@ use super::framing::Framing;
 use super::http::Http;
 use super::openai::{check_options, connect, messages, number, seed, served};
 use super::rejection::plain;
-use super::retry::RetryPolicy;
 use super::server::{Dialect, Server, is_raw_text};
 use super::{Failure, FailureKind, Provider, ProviderSpec, Request, ServerMemory};
 use line::LineDecoder;
@@ -61,23 +60,22 @@ pub(super) async fn open(
     }
     let info = served("ollama", &model, &http, &found);
     let dialect = Ollama { address: http.address().clone(), model, memory };
-    let exchange = Exchange::new(http, RetryPolicy::new(spec.server.retries));
-    Ok(Arc::new(Server::new(info, exchange, dialect)))
+    let exchange = Exchange::new(http, &spec.server);
+    Ok(Arc::new(Server::new(info, exchange, found.kind, dialect)))
 }
 
-/// Version and models.
+/// Version and models. Servers that only imitate this API may lack the version.
 async fn identify(http: &Http) -> Result<Fingerprint, Failure> {
     let get = async |path: &str| {
         http.get_json(http.address().at(path)).await.map_err(|refused| refused.failure)
     };
-    let version = get("api/version").await?;
     let tags = get("api/tags").await?;
+    let version = optional(get("api/version").await)?;
     let models = tags.get("models").and_then(Value::as_array).into_iter().flatten();
     let names = models.filter_map(|model| model.get("name").and_then(Value::as_str));
     let mut details = vec![("server".to_owned(), Kind::Ollama.to_string())];
-    if let Some(version) = version.get("version").and_then(Value::as_str) {
-        details.push(("version".into(), plain(version)));
-    }
+    let version = version.as_ref().and_then(|version| version.get("version")?.as_str());
+    details.extend(version.map(|version| ("version".to_owned(), plain(version))));
     let models = names.map(str::to_owned).collect();
     Ok(Fingerprint { kind: Kind::Ollama, models, context_length: None, details })
 }
@@ -87,8 +85,22 @@ async fn load(http: &Http, model: &str) -> Result<Option<f64>, Failure> {
     // a request without a prompt only loads
     let body = json!({"model": model, "stream": false});
     let answer = http.ask(http.address().at("api/generate"), &body).await;
-    let answer = answer.map_err(|refused| refused.failure)?;
-    Ok(answer.get("load_duration").and_then(Value::as_f64).map(|nanoseconds| nanoseconds / 1e9))
+    let answer = optional(answer.map_err(|refused| refused.failure))?;
+    let nanoseconds = answer.and_then(|answer| answer.get("load_duration")?.as_f64());
+    Ok(nanoseconds.filter(|time| *time > 0.0).map(|nanoseconds| nanoseconds / 1e9))
+}
+
+/// An answer that a server may lack: none where it does not know the route or the request.
+fn optional(answer: Result<Value, Failure>) -> Result<Option<Value>, Failure> {
+    match answer {
+        Ok(answer) => Ok(Some(answer)),
+        Err(failure)
+            if matches!(failure.kind, FailureKind::Protocol | FailureKind::InvalidRequest) =>
+        {
+            Ok(None)
+        }
+        Err(failure) => Err(failure),
+    }
 }
 
 /// What the server tells about the model it has loaded.
@@ -98,7 +110,8 @@ async fn read_loaded(
     found: &mut Fingerprint,
 ) -> Result<Option<ServerMemory>, Failure> {
     let url = http.address().at("api/ps");
-    let list = http.get_json(url).await.map_err(|refused| refused.failure)?;
+    let list = optional(http.get_json(url).await.map_err(|refused| refused.failure))?;
+    let Some(list) = list else { return Ok(None) };
     let loaded = list.get("models").and_then(Value::as_array).into_iter().flatten();
     let tagged = format!("{model}:latest");
     let is_it = |entry: &&Value| {
@@ -148,8 +161,8 @@ impl Dialect for Ollama {
         };
         let body = serde_json::to_vec(&body)
             .map_err(|error| Failure::new(FailureKind::Internal, error.to_string()))?;
-        let url = self.address.at(path);
-        Ok(Ask { url, body, framing: Framing::Ndjson, rows: vec![request.row] })
+        let (url, max_tokens) = (self.address.at(path), request.sampling.max_tokens);
+        Ok(Ask { url, body, framing: Framing::Ndjson, rows: vec![request.row], max_tokens })
     }
 
     fn decoder(&self, _raw: bool) -> LineDecoder {

@@ -17,7 +17,6 @@ use super::exchange::{Ask, Exchange};
 use super::fingerprint::{Fingerprint, Kind};
 use super::framing::Framing;
 use super::http::{Http, KeyStyle};
-use super::retry::RetryPolicy;
 use super::server::{Dialect, Server, is_raw_text};
 use super::{
     Batching, Failure, FailureKind, Provider, ProviderInfo, ProviderSpec, Request, Support,
@@ -117,7 +116,7 @@ pub(super) fn build(
         body,
         prompt_array: spec.server.prompt_array.unwrap_or(takes_arrays),
     };
-    Server::new(info, Exchange::new(http, RetryPolicy::new(spec.server.retries)), dialect)
+    Server::new(info, Exchange::new(http, &spec.server), found.kind, dialect)
 }
 
 /// The facts of a provider behind a server.
@@ -132,6 +131,7 @@ pub(super) fn served(name: &str, model: &str, http: &Http, found: &Fingerprint) 
         offline: no_offline(),
         context_length: found.context_length,
         token_counts: TokenCounts::Exact,
+        price: None,
         batch_invariant: false,
     }
 }
@@ -145,7 +145,7 @@ impl Dialect for OpenAi {
         } else {
             ("chat/completions", self.body.chat(request)?)
         };
-        Ok(self.to(path, body, vec![request.row]))
+        Ok(self.to(path, body, std::slice::from_ref(request)))
     }
 
     fn decoder(&self, _raw: bool) -> ChunkDecoder {
@@ -157,13 +157,15 @@ impl Dialect for OpenAi {
     }
 
     fn ask_many(&self, requests: &[Request]) -> Result<Ask, Failure> {
-        let rows = requests.iter().map(|request| request.row).collect();
-        Ok(self.to("completions", self.body.completions(requests)?, rows))
+        Ok(self.to("completions", self.body.completions(requests)?, requests))
     }
 }
 
 impl OpenAi {
-    fn to(&self, path: &str, body: Vec<u8>, rows: Vec<usize>) -> Ask {
-        Ask { url: self.address.api(path), body, framing: Framing::Sse, rows }
+    fn to(&self, path: &str, body: Vec<u8>, requests: &[Request]) -> Ask {
+        let rows = requests.iter().map(|request| request.row).collect();
+        let max_tokens = requests.iter().map(|request| request.sampling.max_tokens);
+        let max_tokens = max_tokens.fold(0, usize::saturating_add);
+        Ask { url: self.address.api(path), body, framing: Framing::Sse, rows, max_tokens }
     }
 }

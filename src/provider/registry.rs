@@ -8,7 +8,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::local::{self, Local};
 use super::mlx::{self, Mlx};
-use super::{Failure, FailureKind, Provider, ProviderSpec};
+use super::{Failure, FailureKind, Price, Prices, Provider, ProviderInfo, ProviderSpec};
 use super::{anthropic, lmstudio, ollama, openai};
 use crate::engine::store::{Catalogue, Store};
 
@@ -29,12 +29,19 @@ pub trait OpenProvider: Send + Sync {
         progress: &(dyn Fn(String) + Send + Sync),
         cancel: CancellationToken,
     ) -> Result<Arc<dyn Provider>, Failure>;
+
+    /// What the tokens of an open provider cost, where that is known.
+    fn price(&self, info: &ProviderInfo) -> Option<Price> {
+        let _ = info;
+        None
+    }
 }
 
 /// The providers of this program.
 #[derive(Debug, Clone)]
 pub struct Registry {
     store: Store,
+    prices: Prices,
 }
 
 impl Registry {
@@ -45,7 +52,14 @@ impl Registry {
     /// A damaged catalogue file.
     pub fn new(models: PathBuf, catalogue: &Path) -> Result<Self, Failure> {
         let catalogue = Catalogue::with_user_file(catalogue)?;
-        Ok(Self { store: Store::new(models, catalogue) })
+        let prices = Prices::default();
+        Ok(Self { store: Store::new(models, catalogue), prices })
+    }
+
+    /// The same providers, with what their tokens cost.
+    #[must_use]
+    pub fn with_prices(self, prices: Prices) -> Self {
+        Self { prices, ..self }
     }
 
     /// Refuses what can be seen to be wrong without opening anything, so that a run is not
@@ -89,6 +103,10 @@ impl OpenProvider for Registry {
             "mlx" => Ok(Arc::new(Mlx::open(spec, progress, cancel).await?)),
             other => Err(unknown(other)),
         }
+    }
+
+    fn price(&self, info: &ProviderInfo) -> Option<Price> {
+        self.prices.find(&info.device, &info.model).cloned()
     }
 }
 

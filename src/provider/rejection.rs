@@ -169,7 +169,10 @@ impl Complaint {
             FailureKind::InvalidRequest => "refused the request",
             FailureKind::Unsupported => "does not support the request",
             FailureKind::Protocol => "has no such route: is the address right?",
-            FailureKind::Server | FailureKind::Cancelled | FailureKind::Internal => "failed",
+            FailureKind::Server
+            | FailureKind::SpendingLimit
+            | FailureKind::Cancelled
+            | FailureKind::Internal => "failed",
         };
         let mut words: Vec<String> =
             status.iter().map(|status| status.as_u16().to_string()).collect();

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use tokio::sync::watch;
 
+use super::Spending;
 use crate::prompts::Prompt;
 use crate::sampling::Sampling;
 
@@ -18,6 +19,8 @@ pub struct Request {
     pub raw: bool,
     /// The same for the whole list.
     pub sampling: Arc<Sampling>,
+    /// The money it may cost, where that is limited.
+    pub spending: Option<Spending>,
 }
 
 /// How many rows are generated at a time: a live value, raised and lowered while a call runs.

@@ -26,9 +26,13 @@ pub(super) enum Again {
 pub(super) struct RetryPolicy {
     /// Most retries of a request.
     pub retries: u32,
+    /// Most retries of a request that the server refused for now and named a wait for.
+    pub told_to_wait: u32,
 }
 
 const DEFAULT_RETRIES: u32 = 2;
+/// Many requests that share a limit are refused by turns: each may be more than twice.
+const DEFAULT_TOLD_TO_WAIT: u32 = 8;
 const FIRST_WAIT: Duration = Duration::from_millis(500);
 const LONGEST_BACKOFF: Duration = Duration::from_secs(8);
 /// A server that asks for more is not waited for.
@@ -36,15 +40,22 @@ const LONGEST_WAIT: Duration = Duration::from_secs(120);
 const MOST_JITTER: f64 = 0.25;
 
 impl RetryPolicy {
-    /// The default is two retries.
+    /// The default is two retries, and eight where the server names the wait.
     pub fn new(retries: Option<u32>) -> Self {
-        Self { retries: retries.unwrap_or(DEFAULT_RETRIES) }
+        Self {
+            retries: retries.unwrap_or(DEFAULT_RETRIES),
+            told_to_wait: retries.unwrap_or(DEFAULT_TOLD_TO_WAIT),
+        }
     }
 
     /// How long to wait before retry number `retry` (from 0), or `None` if there is none.
     /// `jitter` is in 0..=1.
     pub fn wait(self, again: Again, retry: u32, jitter: f64) -> Option<Duration> {
-        if retry >= self.retries {
+        let most = match again {
+            Again::After(wait) if !wait.is_zero() => self.told_to_wait,
+            Again::After(_) | Again::Backoff | Again::Never => self.retries,
+        };
+        if retry >= most {
             return None;
         }
         match again {
@@ -100,7 +111,7 @@ mod tests {
 
     #[test]
     fn backoff_doubles_up_to_eight_seconds_less_up_to_a_quarter() {
-        let policy = RetryPolicy { retries: 9 };
+        let policy = RetryPolicy::new(Some(9));
         let waits = |jitter: f64| {
             let waits = (0..6).map(|retry| policy.wait(Again::Backoff, retry, jitter).unwrap());
             waits.map(|wait| wait.as_millis()).collect::<Vec<_>>()
@@ -123,6 +134,9 @@ mod tests {
         let policy = RetryPolicy::new(None);
         assert!(policy.wait(Again::Backoff, 1, 0.0).is_some());
         assert_eq!(policy.wait(Again::Backoff, 2, 0.0), None);
+        let second = Duration::from_secs(1);
+        assert_eq!(policy.wait(Again::After(second), 7, 0.0), Some(second));
+        assert_eq!(policy.wait(Again::After(second), 8, 0.0), None);
         assert_eq!(policy.wait(Again::Never, 0, 0.0), None);
         assert_eq!(RetryPolicy::new(Some(0)).wait(Again::Backoff, 0, 0.0), None);
     }

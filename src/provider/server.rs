@@ -6,9 +6,11 @@ use async_trait::async_trait;
 use tokio_util::sync::CancellationToken;
 
 use super::exchange::{Ask, Broken, Decoder, Exchange};
+use super::fingerprint::Kind;
+use super::load::LoadReader;
 use super::{
     BatchSize, Batching, Event, Failure, FailureKind, Provider, ProviderInfo, Request, ServerEvent,
-    ServerMemory, Sink, window,
+    ServerLoad, ServerMemory, Sink, window,
 };
 use crate::prompts::Content;
 
@@ -51,12 +53,14 @@ pub(super) trait Dialect: Send + Sync {
 pub(super) struct Server<D> {
     info: ProviderInfo,
     exchange: Exchange,
+    load: Option<LoadReader>,
     dialect: D,
 }
 
 impl<D: Dialect> Server<D> {
-    pub fn new(info: ProviderInfo, exchange: Exchange, dialect: D) -> Self {
-        Self { info, exchange, dialect }
+    pub fn new(info: ProviderInfo, exchange: Exchange, kind: Kind, dialect: D) -> Self {
+        let load = LoadReader::of(exchange.http(), kind);
+        Self { info, exchange, load, dialect }
     }
 
     /// Runs one row; a failure of its own stays with it.
@@ -66,12 +70,41 @@ impl<D: Dialect> Server<D> {
         sink: &Sink,
         cancel: &CancellationToken,
     ) -> Result<(), Failure> {
-        let raw = is_raw_text(&request);
         let ended = match self.dialect.ask(&request) {
-            Ok(ask) => self.exchange.run(&ask, || self.dialect.decoder(raw), sink, cancel).await,
-            Err(failure) => Err(Broken { failure, open: vec![request.row] }),
+            Ok(ask) => self.send(&ask, std::slice::from_ref(&request), sink, cancel).await,
+            Err(failure) => Err(unsent(failure, std::slice::from_ref(&request))),
         };
         ended.or_else(|broken| end_rows(broken, sink))
+    }
+
+    /// Sends a request within the run's spending limit, and runs it to its end.
+    async fn send(
+        &self,
+        ask: &Ask,
+        requests: &[Request],
+        sink: &Sink,
+        cancel: &CancellationToken,
+    ) -> Result<(), Broken> {
+        let raw = requests.iter().any(is_raw_text);
+        let decoder = || self.dialect.decoder(raw);
+        let Some(spending) = requests.first().and_then(|request| request.spending.as_ref()) else {
+            return self.exchange.run(ask, decoder, sink, cancel).await.map(drop);
+        };
+        let reserved = tokio::select! {
+            biased;
+            () = cancel.cancelled() => Err(Failure::cancelled()),
+            reserved = spending.reserve(requests) => reserved,
+        };
+        let reservation = reserved.map_err(|failure| unsent(failure, requests))?;
+        let ended = self.exchange.run(ask, decoder, sink, cancel).await;
+        match &ended {
+            Ok(used) => reservation.settle(used.usage, used.cached_tokens),
+            Err(broken) if broken.has_text || broken.failure.kind == FailureKind::Cancelled => {
+                drop(reservation);
+            }
+            Err(_) => reservation.release(),
+        }
+        ended.map(drop)
     }
 
     /// Runs the requests as arrays of up to `batch_size` prompts, one array after another.
@@ -87,10 +120,7 @@ impl<D: Dialect> Server<D> {
             let size = batch_size.get().min(waiting.len());
             let array: Vec<_> = waiting.drain(..size).collect();
             let ask = self.dialect.ask_many(&array)?;
-            let decoder = || self.dialect.decoder(true);
-            let Err(broken) = self.exchange.run(&ask, decoder, sink, cancel).await else {
-                continue;
-            };
+            let Err(broken) = self.send(&ask, &array, sink, cancel).await else { continue };
             let refused = broken.failure.kind == FailureKind::InvalidRequest && size > 1;
             if !refused {
                 end_rows(broken, sink)?;
@@ -136,6 +166,10 @@ impl<D: Dialect> Provider for Server<D> {
         }
     }
 
+    async fn load(&self) -> Option<ServerLoad> {
+        self.load.as_ref()?.read().await
+    }
+
     async fn generate(
         &self,
         request: Request,
@@ -176,13 +210,20 @@ pub(super) fn is_raw_text(request: &Request) -> bool {
     request.raw && matches!(request.prompt.content, Content::Text(_))
 }
 
+/// The failure of a request that was not sent.
+fn unsent(failure: Failure, requests: &[Request]) -> Broken {
+    let open = requests.iter().map(|request| request.row).collect();
+    Broken { failure, open, has_text: false }
+}
+
 /// Ends the open rows of a failed request, or the call if all rows would fail so.
 fn end_rows(broken: Broken, sink: &Sink) -> Result<(), Failure> {
-    let Broken { failure, open } = broken;
+    let Broken { failure, open, has_text: _ } = broken;
     match failure.kind {
         FailureKind::Cancelled
         | FailureKind::Auth
         | FailureKind::Model
+        | FailureKind::SpendingLimit
         | FailureKind::Unsupported => Err(failure),
         FailureKind::RateLimited
         | FailureKind::Overloaded

@@ -38,12 +38,19 @@ pub struct ProviderSpec {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct ServerOptions {
-    /// How often a failed request is sent again, if no text of it had arrived; default 2.
+    /// How often a failed request is sent again, if no text of it had arrived; default 2, and 8
+    /// where the server names how long to wait.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub retries: Option<u32>,
     /// Longest silence of the server in seconds; default 600.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub idle_timeout_s: Option<u64>,
+    /// Most requests in any 60 seconds.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub requests_per_minute: Option<usize>,
+    /// Most tokens in any 60 seconds: prompts and the most tokens of their rows, when sent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tokens_per_minute: Option<usize>,
     /// `max_tokens` or `max_completion_tokens`, for OpenAI-compatible servers.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_tokens_field: Option<MaxTokensField>,
@@ -86,6 +93,8 @@ impl ServerOptions {
         Self {
             retries: self.retries.or(below.retries),
             idle_timeout_s: self.idle_timeout_s.or(below.idle_timeout_s),
+            requests_per_minute: self.requests_per_minute.or(below.requests_per_minute),
+            tokens_per_minute: self.tokens_per_minute.or(below.tokens_per_minute),
             max_tokens_field: self.max_tokens_field.or(below.max_tokens_field),
             prompt_array: self.prompt_array.or(below.prompt_array),
             anthropic_version: self.anthropic_version.or(below.anthropic_version),

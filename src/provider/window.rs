@@ -58,6 +58,7 @@ mod tests {
             prompt: Arc::new(prompt(row)),
             raw: false,
             sampling: Arc::new(Sampling::default()),
+            spending: None,
         };
         (0..count).map(request).collect()
     }

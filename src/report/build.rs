@@ -75,7 +75,8 @@ impl Builder<'_> {
             speedup: None,
             spread: None,
             slo: None,
-            cost_usd: None,
+            price: info.and_then(|info| info.price.clone()),
+            cost_usd: cost(&of.passes, info),
             batch_size_changes: reported.map(batch_size_changes).unwrap_or_default(),
             integrity,
             canary,
@@ -152,9 +153,18 @@ fn report_row(prompt: &Prompt, row: &RowRecord) -> Row {
         submitted_s: seconds(row.submitted),
         ttft_s: seconds(row.ttft()),
         e2e_s: seconds(row.e2e()),
+        retries: Some(row.retries).filter(|retries| *retries > 0),
         error: row.failure.as_ref().map(|failure| failure.message.clone()),
         error_kind: row.failure.as_ref().map(|failure| failure.kind),
     }
+}
+
+/// Over all passes that have a row.
+fn cost(passes: &[Pass], info: Option<&ProviderInfo>) -> Option<f64> {
+    let price = info?.price.as_ref()?;
+    let mut begun = passes.iter().filter(|pass| pass.done > 0).peekable();
+    begun.peek()?;
+    begun.map(|pass| pass.cost(price)).sum()
 }
 
 fn reason_word(reason: &FinishReason) -> String {

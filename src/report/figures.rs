@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::{ClientLag, ServerFigures};
 use crate::bench::recorder::{Pass, PeakMemory, RowRecord, RowState};
 use crate::bench::statistics::Summary;
 use crate::provider::{ProviderInfo, TokenCounts};
@@ -57,6 +58,15 @@ pub struct Figures {
     /// Highest memory seen.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub peak_memory_bytes: Option<PeakBytes>,
+    /// How often a request was sent again; absent where none was.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub retries: usize,
+    /// What the server told about its load.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub server: Option<ServerFigures>,
+    /// How late the program's own loop was, where that loop takes the times.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub client_lag: Option<ClientLag>,
     /// Where the memory figures come from.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub memory_source: Option<String>,
@@ -89,6 +99,9 @@ pub struct PeakBytes {
     /// Used on the GPUs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub gpu: Option<u64>,
+    /// Held by the server for the model, as it says itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub server: Option<u64>,
 }
 
 impl Figures {
@@ -118,6 +131,9 @@ impl Figures {
             computed_prompt_tokens: Some(pass.prefill_tokens).filter(|tokens| *tokens > 0),
             peak_memory_bytes: PeakBytes::of(&pass.peak),
             energy: energy(pass, output_tokens),
+            retries: pass.retries(),
+            server: ServerFigures::of(&pass.serving),
+            client_lag: ClientLag::of(pass, info),
             memory_source: Some(pass.peak.sources.join(", ")).filter(|text| !text.is_empty()),
         }
     }
@@ -130,7 +146,8 @@ impl Figures {
 
 impl PeakBytes {
     fn of(peak: &PeakMemory) -> Option<Self> {
-        let bytes = Self { process: peak.process, engine: peak.engine, gpu: peak.gpu };
+        let PeakMemory { process, engine, gpu, server, sources: _ } = peak;
+        let bytes = Self { process: *process, engine: *engine, gpu: *gpu, server: *server };
         (bytes != Self::default()).then_some(bytes)
     }
 }
@@ -139,6 +156,10 @@ fn energy(pass: &Pass, output_tokens: usize) -> Option<Energy> {
     let (joules, sources) = pass.load.joules()?;
     let per_token = (output_tokens > 0).then(|| joules * 1e3 / output_tokens as f64);
     Some(Energy { joules, joules_per_1000_output_tokens: per_token, sources })
+}
+
+fn is_zero(count: &usize) -> bool {
+    *count == 0
 }
 
 fn done(pass: &Pass) -> impl Iterator<Item = &RowRecord> {

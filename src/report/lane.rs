@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Figures, Kept, OverTime, Spreads};
 use crate::bench::verify::{Agreement, Canary, Integrity};
-use crate::provider::FailureKind;
+use crate::provider::{FailureKind, Price};
 
 /// One lane. With several repeats its figures and rows are those of the pass with the median
 /// output throughput (the lower one of two); integrity and agreement cover all passes.
@@ -54,7 +54,11 @@ pub struct Lane {
     /// How it kept the run's latency limits; absent where there are none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub slo: Option<Kept>,
-    /// What the provider charges for it, US dollars.
+    /// The price that the cost is computed with.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub price: Option<Price>,
+    /// What the provider charges for the rows of all passes that ended well, US dollars; absent
+    /// where the price or a count is not known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cost_usd: Option<f64>,
     /// When the user changed the batch size in the reported pass.
@@ -170,6 +174,9 @@ pub struct Row {
     /// Submitted until ended, seconds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub e2e_s: Option<f64>,
+    /// How often it was sent again; absent where it was not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retries: Option<usize>,
     /// What went wrong; null where nothing did.
     pub error: Option<String>,
     /// The kind of what went wrong.

@@ -17,7 +17,7 @@ use crate::config::{Paths, Plan, RunRequest, Settings, Settled, preset, settle};
 use crate::engine::inspection::Inspection;
 use crate::engine::store::{Catalogue, Status, Store};
 use crate::prompts::{self, BUILT_IN, LoadOptions, PromptList, PromptSource, Template};
-use crate::provider::{OpenProvider, ProviderSpec};
+use crate::provider::{OpenProvider, ProviderSpec, registry};
 use crate::report::{Export, Report, RunFacts};
 use crate::units;
 
@@ -66,7 +66,7 @@ impl Workbench {
         Ok(Opening {
             preset,
             presets,
-            providers: vec!["local".to_owned()],
+            providers: registry::NAMES.iter().map(|name| (*name).to_owned()).collect(),
             built_in: built_in.collect(),
             themes,
             theme,
@@ -124,6 +124,9 @@ impl Services for Workbench {
     }
 
     fn model(&self, spec: &ProviderSpec) -> anyhow::Result<ModelFacts> {
+        if spec.provider != "local" {
+            return Ok(served(spec));
+        }
         let about = self.store.catalogue().find(&spec.model).map(|entry| entry.about.clone());
         let (here, mut lines) = match self.store.status(&spec.model) {
             Status::Ready { path, bytes } => {
@@ -182,6 +185,17 @@ fn chosen_theme(
         warnings.push(format!("settings: there is no theme \"{wanted}\"; there are {names}"));
     }
     place.unwrap_or(0)
+}
+
+/// What is known of a model on a server before the server is asked.
+fn served(spec: &ProviderSpec) -> ModelFacts {
+    let address = match &spec.base_url {
+        Some(address) => format!("on {address}"),
+        None => format!("at the usual address of {}", spec.provider),
+    };
+    let key = spec.api_key_env.as_ref().map(|name| format!("key from {name}"));
+    let lines = [address].into_iter().chain(key).chain(["asked when the run starts".to_owned()]);
+    ModelFacts { here: true, lines: lines.collect() }
 }
 
 fn ready(path: &Path, bytes: Option<u64>) -> Vec<String> {

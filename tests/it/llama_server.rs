@@ -12,6 +12,7 @@ use batchgen::sampling::Sampling;
 use tokio_util::sync::CancellationToken;
 
 use crate::conformance::llama;
+use crate::servers::{LlamaServer, quickstart_model, require_or_skip};
 use crate::wire::heard::{batch, one, open, registry, requests, spec};
 
 fn block_on<T>(future: impl Future<Output = T>) -> T {
@@ -116,6 +117,7 @@ fn job(spec: ProviderSpec, rows: usize) -> Job {
         repeats: 1,
         warmup: 1,
         on_error: OnError::Stop,
+        max_cost_usd: None,
     };
     let prompts = PromptList { name: "numbers".into(), prompts: prompts.collect() };
     Job { plan, prompts: Arc::new(prompts) }
@@ -149,4 +151,62 @@ fn every_mode_runs_through_the_runner_with_every_row_in_its_place() {
             assert!(same >= 6, "{provider} {lane}: {:?} {reference:?}", texts(lane));
         }
     }
+}
+
+/// The report of a run of the real program.
+fn report(home: &std::path::Path, arguments: &[&str]) -> serde_json::Value {
+    let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_batchgen-tui"));
+    command.arg("run").args(arguments).args(["--report", "r.json"]);
+    command.current_dir(home).env("BATCHGEN_HOME", home).stdin(std::process::Stdio::null());
+    let output = command.output().unwrap();
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(0), "{errors}");
+    serde_json::from_slice(&std::fs::read(home.join("r.json")).unwrap()).unwrap()
+}
+
+#[test]
+fn every_canary_comes_back_in_its_own_row_in_every_mode() {
+    let Some(llama) = llama() else { return };
+    for provider in ["openai", "anthropic"] {
+        let home = tempfile::tempdir().unwrap();
+        let url = llama.url("");
+        let lanes = "sequential,async:4,batched:4,batched_async:2x2";
+        let flags = ["--provider", provider, "--base-url", &url, "--lanes", lanes];
+        let prompts = ["--prompts", "canary", "--max-tokens", "32"];
+        let report = report(home.path(), &[&flags[..], &prompts[..]].concat());
+        for lane in report["lanes"].as_array().unwrap() {
+            assert_eq!(lane["integrity"]["passed"], true, "{}", lane["label"]);
+            let canary = &lane["canary"];
+            let all = canary["checked"].as_u64().unwrap();
+            // the model may miss a word by itself; none may stand in another's row
+            assert_eq!(canary["violations"].as_array().map(Vec::len), Some(0), "{canary}");
+            assert!(canary["own"].as_u64().unwrap() * 10 >= all * 9, "{}: {canary}", lane["label"]);
+            println!("{provider} {}: {} of {all}", lane["label"], canary["own"]);
+        }
+    }
+}
+
+#[test]
+fn eight_requests_at_once_share_the_servers_steps() {
+    let Some(model) = require_or_skip(quickstart_model()) else { return };
+    let arguments = ["-np", "8", "-c", "4096", "-t", "2", "--metrics"];
+    let Some(llama) = require_or_skip(LlamaServer::start(&model, &arguments)) else { return };
+    let home = tempfile::tempdir().unwrap();
+    let url = llama.url("");
+    let flags = ["--provider", "openai", "--base-url", &url, "--lanes", "sequential,async:8"];
+    let tokens = ["--max-tokens", "48", "--ignore-eos"];
+    let report = report(home.path(), &[&flags[..], &tokens[..]].concat());
+    let (sequential, concurrent) = (&report["lanes"][0], &report["lanes"][1]);
+    println!(
+        "async 8 over sequential: {:.2}×; agreement: {}",
+        concurrent["speedup"].as_f64().unwrap(),
+        concurrent["agreement"]["same"]
+    );
+    let rows = |lane: &serde_json::Value| lane["server"]["mean_rows_per_step"].as_f64().unwrap();
+    assert!(rows(sequential) < 1.5, "{}", sequential["server"]);
+    assert!(rows(concurrent) > 3.0, "{}", concurrent["server"]);
+    assert!(concurrent["server"]["peak_running"].as_u64().unwrap() >= 6);
+    assert_eq!(concurrent["server"]["source"], "llama.cpp /metrics");
+    assert!(concurrent["client_lag"]["max_s"].is_number());
+    assert_eq!(concurrent.get("cost_usd"), None, "nobody said what it costs");
 }

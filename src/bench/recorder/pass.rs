@@ -4,9 +4,10 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Load, RowRecord, RowState, Timeline};
+use super::{Load, RowRecord, RowState, Serving, Timeline};
+use crate::bench::lag::Lags;
 use crate::probe::Sample;
-use crate::provider::{EngineMemory, Event, Failure, ServerEvent};
+use crate::provider::{EngineMemory, Event, Failure, Price, ServerEvent};
 
 /// What is known about one pass. Times count from its start, except [`Pass::started`].
 #[derive(Debug, Clone)]
@@ -44,6 +45,10 @@ pub struct Pass {
     pub peak: PeakMemory,
     /// Processor time and energy.
     pub load: Load,
+    /// What a server told besides.
+    pub serving: Serving,
+    /// How late the program's own loop was.
+    pub lags: Lags,
     /// The batch size from each moment on.
     pub batch_sizes: Vec<(Duration, usize)>,
     /// Why it ended early.
@@ -97,6 +102,8 @@ impl Pass {
             probe: Sample::default(),
             peak: PeakMemory::default(),
             load: Load::default(),
+            serving: Serving::default(),
+            lags: Lags::default(),
             batch_sizes: batch_size.map(|size| (Duration::ZERO, size)).into_iter().collect(),
             failure: None,
             violations: Vec::new(),
@@ -139,6 +146,19 @@ impl Pass {
         let first = self.rows.iter().filter_map(|row| row.submitted).min()?;
         let last = self.rows.iter().filter_map(|row| row.finished).max()?;
         last.checked_sub(first)
+    }
+
+    /// How often rows were sent again.
+    pub fn retries(&self) -> usize {
+        self.rows.iter().map(|row| row.retries).sum()
+    }
+
+    /// What the rows that ended well cost so far at this price; absent where a count of one
+    /// of them is not known, and before the first.
+    pub fn cost(&self, price: &Price) -> Option<f64> {
+        let mut done = self.rows.iter().filter(|row| row.state == RowState::Done).peekable();
+        done.peek()?;
+        done.map(|row| row.cost(price)).sum()
     }
 
     /// The batch size now, where rows of a call are batched.
@@ -232,6 +252,8 @@ impl Pass {
                 raise(&mut self.peak.server, Some(memory.total));
                 self.source(&memory.source);
             }
+            ServerEvent::Allowed(allowed) => self.serving.allow(allowed),
+            ServerEvent::Load(load) => self.serving.take(load),
         }
     }
 

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::provider::{Failure, FinishReason, ServerTimes, Usage};
+use crate::provider::{Failure, FinishReason, Price, ServerTimes, Usage};
 
 /// What is known about a row. Times count from the start of its pass.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -74,6 +74,11 @@ impl RowRecord {
         self.submitted?;
         let gaps = u32::try_from(self.output_tokens().checked_sub(1)?).ok()?;
         self.last_token?.checked_sub(self.first_token?)?.checked_div(gaps)
+    }
+
+    /// What it cost at this price; absent where a count is not known.
+    pub fn cost(&self, price: &Price) -> Option<f64> {
+        price.cost(self.usage, self.server.and_then(|times| times.cached_tokens))
     }
 
     /// Generated tokens: the provider's count where it gives one, else those seen.

@@ -12,15 +12,18 @@ use tokio_util::sync::CancellationToken;
 
 use super::runner::{Log, is_batched};
 use crate::bench::event::RunEvent;
+use crate::bench::lag::LagMeter;
 use crate::config::{Mode, OnError};
 use crate::probe::Sample;
 use crate::provider::{
-    BatchSize, Batching, Event, Failure, FailureKind, Provider, ProviderInfo, Request, Sink,
-    Stamped, Support,
+    BatchSize, Batching, Event, Failure, FailureKind, Provider, ProviderInfo, Request, ServerEvent,
+    ServerLoad, Sink, Stamped, Support,
 };
 
 /// How often memory is read.
 const PROBE_EVERY: Duration = Duration::from_millis(200);
+/// How often a server is asked about its load.
+const LOAD_EVERY: Duration = Duration::from_millis(500);
 
 /// How often events are taken. Each carries the moment at which it happened, so that it loses
 /// nothing by waiting; waking up for every token would take a core from a local engine some
@@ -74,6 +77,11 @@ impl Lane {
         probe.set_missed_tick_behavior(MissedTickBehavior::Skip);
         let mut drain = tokio::time::interval(DRAIN_EVERY);
         drain.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut ask = tokio::time::interval(LOAD_EVERY);
+        ask.set_missed_tick_behavior(MissedTickBehavior::Skip);
+        let mut loads: FuturesUnordered<BoxFuture<'static, Option<ServerLoad>>> =
+            FuturesUnordered::new();
+        let lag = LagMeter::start();
         loop {
             while calls.len() < self.mode.in_flight() && !self.cancel.is_cancelled() {
                 let Some(rows) = waiting.next() else { break };
@@ -96,7 +104,13 @@ impl Lane {
                     let late = Some(due.elapsed());
                     let sample = log.probe.sample();
                     log.now(RunEvent::Probe(Sample { late, ..sample }));
+                    log.now(RunEvent::Lag(lag.take()));
                 }
+                _ = ask.tick(), if loads.is_empty() => {
+                    let provider = self.provider.clone();
+                    loads.push(Box::pin(async move { provider.load().await }));
+                }
+                Some(load) = loads.next() => take_load(load, log),
                 // `calls.next()` is always ready when there are none: the lane is over
                 else => break,
             }
@@ -107,6 +121,7 @@ impl Lane {
         // what was used up to the end, also by a lane that is shorter than an interval
         let sample = log.probe.sample();
         log.now(RunEvent::Probe(sample));
+        log.now(RunEvent::Lag(lag.take()));
         if outcome.failure.is_none() && self.cancel.is_cancelled() {
             return Some(Failure::cancelled());
         }
@@ -184,6 +199,12 @@ impl Lane {
             outcome.failure = Some(failure.clone());
             self.cancel.cancel();
         }
+    }
+}
+
+fn take_load(load: Option<ServerLoad>, log: &mut Log) {
+    if let Some(load) = load {
+        log.now(RunEvent::Provider(Event::Server(ServerEvent::Load(load))));
     }
 }
 

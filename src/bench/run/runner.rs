@@ -8,6 +8,7 @@ use tokio::sync::mpsc::{self, UnboundedSender};
 use tokio_util::sync::CancellationToken;
 
 use super::lane::{self, Lane};
+use super::purse::Purse;
 use super::{Between, Controls, Job};
 use crate::bench::event::{RunEvent, Stamp};
 use crate::bench::journal::Journal;
@@ -16,9 +17,12 @@ use crate::config::Mode;
 use crate::probe::Probe;
 use crate::provider::{
     Failure, FailureKind, OpenProvider, Provider, ProviderInfo, ProviderSpec, Request, Sink,
-    Stamped,
+    Spending, Stamped,
 };
 use crate::sampling::Sampling;
+
+/// A provider that is ready, and what its requests are charged to.
+type Opened = (Arc<dyn Provider>, Option<Spending>);
 
 /// A run in progress.
 pub(super) struct Runner {
@@ -26,6 +30,7 @@ pub(super) struct Runner {
     providers: Arc<dyn OpenProvider>,
     controls: Controls,
     open: Vec<(ProviderSpec, Arc<dyn Provider>)>,
+    purse: Purse,
     log: Log,
 }
 
@@ -84,7 +89,8 @@ impl Runner {
             cancel: controls.cancel.clone(),
             lost: None,
         };
-        Self { job, providers, controls, open: Vec::new(), log }
+        let purse = Purse::new(job.plan.max_cost_usd, &log.recorder);
+        Self { job, providers, controls, open: Vec::new(), purse, log }
     }
 
     /// Runs every lane, `repeats` times. Every second repeat runs the lanes in reverse order, so
@@ -116,8 +122,8 @@ impl Runner {
     }
 
     async fn run_lane(&mut self, index: usize, repeat: usize) {
-        let provider = match self.provider(index).await {
-            Ok(provider) => provider,
+        let (provider, spending) = match self.provider(index).await {
+            Ok(opened) => opened,
             Err(failure) => {
                 self.log.now(RunEvent::LaneStarted { lane: index, repeat });
                 self.log.now(RunEvent::LaneFinished { failure: Some(failure) });
@@ -139,7 +145,7 @@ impl Runner {
                     batch_size: self.controls.batch_size.clone(),
                     cancel: self.controls.cancel.child_token(),
                 };
-                let requests = self.requests(index, repeat);
+                let requests = self.requests(index, repeat, spending);
                 lane.run(requests, &mut self.log).await
             }
         };
@@ -148,7 +154,7 @@ impl Runner {
     }
 
     /// The rows of a lane that an earlier session did not finish.
-    fn requests(&self, lane: usize, repeat: usize) -> Vec<Request> {
+    fn requests(&self, lane: usize, repeat: usize, spending: Option<Spending>) -> Vec<Request> {
         let plan = &self.job.plan;
         let sampling = Arc::new(plan.sampling.clone());
         let passes = &self.log.recorder.lanes[lane].passes;
@@ -161,31 +167,36 @@ impl Runner {
             prompt: prompt.clone(),
             raw: plan.raw,
             sampling: sampling.clone(),
+            spending: spending.clone(),
         })
         .collect()
     }
 
-    /// The lane's provider, opened and warmed up when it is first needed.
-    async fn provider(&mut self, lane: usize) -> Result<Arc<dyn Provider>, Failure> {
+    /// The lane's provider, opened and warmed up when it is first needed, and what its requests
+    /// are charged to.
+    async fn provider(&mut self, lane: usize) -> Result<Opened, Failure> {
         let spec = self.job.plan.provider_of(lane).clone();
-        if let Some((_, provider)) = self.open.iter().find(|(open, _)| *open == spec) {
-            let info = self.info(provider.as_ref());
-            let provider = provider.clone();
-            self.log.now(RunEvent::ProviderReady { lane, info });
-            return Ok(provider);
-        }
-        let provider = self.open_provider(&spec).await?;
+        let open = self.open.iter().find(|(open, _)| *open == spec);
+        let open = open.map(|(_, provider)| provider.clone());
+        let provider = match &open {
+            Some(provider) => provider.clone(),
+            None => self.open_provider(&spec).await?,
+        };
         let info = self.info(provider.as_ref());
+        let spending = self.purse.open(lane, &self.log.recorder.lanes[lane], &info)?;
         self.log.now(RunEvent::ProviderReady { lane, info });
-        self.warm_up(lane, &provider).await?;
-        self.open.push((spec, provider.clone()));
-        Ok(provider)
+        if open.is_none() {
+            self.warm_up(lane, &provider, spending.clone()).await?;
+            self.open.push((spec, provider.clone()));
+        }
+        Ok((provider, spending))
     }
 
     /// What is behind a provider, as far as this plan's prompts go.
     fn info(&self, provider: &dyn Provider) -> ProviderInfo {
         let batching = provider.batching(self.job.plan.raw);
-        ProviderInfo { batching, ..provider.info().clone() }
+        let price = self.providers.price(provider.info());
+        ProviderInfo { batching, price, ..provider.info().clone() }
     }
 
     async fn open_provider(&mut self, spec: &ProviderSpec) -> Result<Arc<dyn Provider>, Failure> {
@@ -208,7 +219,12 @@ impl Runner {
 
     /// Runs the first rows once, unmeasured: the first pass over a model pays for cold caches
     /// and lazy allocations.
-    async fn warm_up(&mut self, lane: usize, provider: &Arc<dyn Provider>) -> Result<(), Failure> {
+    async fn warm_up(
+        &mut self,
+        lane: usize,
+        provider: &Arc<dyn Provider>,
+        spending: Option<Spending>,
+    ) -> Result<(), Failure> {
         let plan = &self.job.plan;
         if plan.warmup == 0 || self.job.prompts.prompts.is_empty() {
             return Ok(());
@@ -222,7 +238,8 @@ impl Runner {
         self.log.now(RunEvent::WarmUp { lane });
         for (row, prompt) in prompts.into_iter().enumerate() {
             let (sender, _unmeasured) = mpsc::unbounded_channel();
-            let request = Request { row, prompt, raw, sampling: sampling.clone() };
+            let (sampling, spending) = (sampling.clone(), spending.clone());
+            let request = Request { row, prompt, raw, sampling, spending };
             let cancel = self.controls.cancel.child_token();
             provider.generate(request, Sink::new(sender), cancel).await?;
         }

@@ -47,6 +47,7 @@ impl Shouter {
             offline: refused("it has no batch API"),
             context_length: None,
             token_counts: TokenCounts::Exact,
+            price: None,
             batch_invariant: true,
         });
         Arc::new(self)
@@ -155,6 +156,7 @@ fn job(lanes: &[&str], rows: usize) -> Job {
         repeats: 1,
         warmup: 0,
         on_error: OnError::Stop,
+        max_cost_usd: None,
     };
     Job { plan, prompts: Arc::new(prompts) }
 }

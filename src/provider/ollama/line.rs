@@ -72,15 +72,20 @@ impl Decoder for LineDecoder {
 
 impl Line {
     fn usage(&self) -> Usage {
-        Usage { prompt_tokens: self.prompt_eval_count, output_tokens: self.eval_count }
+        // a count of 0 is left out, and some who speak this API write it for what they do not know
+        let known = |count: Option<usize>| count.filter(|count| *count > 0);
+        Usage {
+            prompt_tokens: known(self.prompt_eval_count),
+            output_tokens: known(self.eval_count),
+        }
     }
 
     /// Waiting for a slot is in none of the server's parts: it is what they leave over.
     fn times(&self) -> ServerTimes {
-        let known = |nanoseconds: Option<u64>| nanoseconds.map(Duration::from_nanos);
+        let known = |time: Option<u64>| time.filter(|time| *time > 0).map(Duration::from_nanos);
         let parts = [self.load_duration, self.prompt_eval_duration, self.eval_duration];
         let parts = parts.iter().flatten().fold(0, |sum: u64, part| sum.saturating_add(*part));
-        let has_parts = self.eval_duration.is_some();
+        let has_parts = self.eval_duration.is_some_and(|decode| decode > 0);
         let queue = self.total_duration.filter(|_| has_parts).map(|all| all.saturating_sub(parts));
         ServerTimes {
             load: known(self.load_duration),

@@ -2,7 +2,7 @@
 
 use super::{Page, escape};
 use crate::bench::statistics::Spread;
-use crate::report::{Figures, Lane, Report};
+use crate::report::{Figures, Lane, Report, remarks};
 use crate::units::{self, UNKNOWN};
 
 /// Most lanes in the table.
@@ -37,6 +37,13 @@ pub(super) fn lanes(report: &Report, page: &mut Page) {
     if let Some(more @ 1..) = report.lanes.len().checked_sub(MOST_LANES) {
         page.line(&format!("\nand {more} more lanes"));
     }
+    let told = report.lanes.iter().flat_map(|lane| {
+        let label = escape::inline(&lane.label);
+        let told = remarks(lane).into_iter();
+        // remarks are made of our own words and of numbers
+        told.map(move |remark| format!("{label}: {remark}"))
+    });
+    page.list(told.collect::<Vec<_>>().into_iter(), MOST_LANES);
 }
 
 /// The factor, with its interval where there are repeats.
@@ -55,7 +62,12 @@ fn mark(lane: &Lane, figure: Option<String>) -> String {
 /// The figure that limits a batch: the GPU's where there is one, else the process's.
 fn memory(figures: &Figures) -> String {
     let Some(peak) = figures.peak_memory_bytes else { return UNKNOWN.to_owned() };
-    let named = [("gpu", peak.gpu), ("process", peak.process), ("engine", peak.engine)];
+    let named = [
+        ("server", peak.server),
+        ("gpu", peak.gpu),
+        ("process", peak.process),
+        ("engine", peak.engine),
+    ];
     let known = named.iter().find_map(|(name, bytes)| bytes.map(|bytes| (name, bytes)));
     units::known(known, |(name, bytes)| format!("{name} {}", units::bytes(bytes)))
 }

@@ -7,6 +7,7 @@ use crate::bench::statistics::Summary;
 use crate::bench::verify::integrity;
 use crate::config::Plan;
 use crate::provider::TokenCounts;
+use crate::{report, units};
 
 /// What is shown of a lane. Seconds and bytes; unknown is absent.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -21,6 +22,8 @@ pub struct Figures {
     pub itl: Option<Summary>,
     /// Submitted until ended.
     pub e2e: Option<Summary>,
+    /// Held by the server for the model.
+    pub server_bytes: Option<u64>,
     /// This process now, or at its highest once the lane has ended.
     pub process_bytes: Option<u64>,
     /// KV cache now, or at its highest.
@@ -43,6 +46,8 @@ pub struct Figures {
     pub left: Option<f64>,
     /// Share that is done, 0 to 1.
     pub progress: f64,
+    /// What a server tells, what it cost, and what the program itself adds, in words.
+    pub served: Vec<String>,
     /// Token counts are estimates.
     pub estimated: bool,
     state: Option<LaneState>,
@@ -91,6 +96,7 @@ impl Figures {
             ttft: summary(pass, RowRecord::ttft),
             itl: summary(pass, RowRecord::itl),
             e2e: summary(pass, RowRecord::e2e),
+            server_bytes: pass.peak.server,
             process_bytes: process_bytes(pass),
             kv_bytes: kv_bytes(pass),
             gpu_bytes: pass.peak.gpu,
@@ -102,6 +108,7 @@ impl Figures {
             elapsed,
             left: time_left(pass, elapsed, progress),
             progress,
+            served: served(lane, pass),
             estimated: lane
                 .info
                 .as_ref()
@@ -109,6 +116,26 @@ impl Figures {
             state: Some(lane.state.clone()),
         }
     }
+}
+
+/// The cost, the server's load and what it asks for, retries, and lag that shows in latencies.
+fn served(lane: &LaneRecord, pass: &Pass) -> Vec<String> {
+    let Some(info) = lane.info.as_ref().filter(|info| info.provider != "local") else {
+        return Vec::new();
+    };
+    let serving = &pass.serving;
+    let mut facts = Vec::new();
+    facts.extend(info.price.as_ref().and_then(|price| pass.cost(price)).map(units::usd));
+    facts.extend(serving.allowed.map(|allowed| format!("≤{allowed} at once")));
+    facts.extend(Some(pass.retries()).filter(|n| *n > 0).map(|n| format!("{n} sent again")));
+    if let Some(load) = serving.load.as_ref().filter(|_| pass.finished.is_none()) {
+        facts.extend(load.running.map(|n| format!("serving {n}")));
+        facts.extend(load.waiting.filter(|n| *n > 0).map(|n| format!("waiting {n}")));
+        facts.extend(load.kv_used.map(|used| format!("kv {}", units::percent(used))));
+    }
+    let lag = report::Figures::of(pass, Some(info)).telling_lag();
+    facts.extend(lag.map(|lag| format!("lag {}", units::duration(lag.p99_s))));
+    facts
 }
 
 /// Output tokens over the time from the first submit until now, or until the last finish.

@@ -61,7 +61,8 @@ pub fn greedy(max_tokens: usize) -> Sampling {
 
 pub fn request(row: usize, content: Content, sampling: &Sampling) -> Request {
     let prompt = Prompt { index: row, id: format!("row-{}", row + 1), content, expect: None };
-    Request { row, prompt: Arc::new(prompt), raw: false, sampling: Arc::new(sampling.clone()) }
+    let sampling = Arc::new(sampling.clone());
+    Request { row, prompt: Arc::new(prompt), raw: false, sampling, spending: None }
 }
 
 /// One request a text.

@@ -76,7 +76,11 @@ fn failed_rows_count_apart_and_keep_their_error() {
     assert_eq!((row.text.as_deref(), row.finish_reason.as_deref()), (None, None));
     assert_eq!(
         lane.figures.peak_memory_bytes,
-        Some(PeakBytes { process: Some(182_000_000), engine: Some(102_000_000), gpu: None })
+        Some(PeakBytes {
+            process: Some(182_000_000),
+            engine: Some(102_000_000),
+            ..PeakBytes::default()
+        })
     );
     assert_eq!(lane.figures.memory_source.as_deref(), Some("VmRSS"));
 }

@@ -125,6 +125,7 @@ pub fn plan(lanes: &[&str]) -> Plan {
         repeats: 1,
         warmup: 1,
         on_error: OnError::Continue,
+        max_cost_usd: None,
     }
 }
 
@@ -139,6 +140,7 @@ pub fn info() -> ProviderInfo {
         offline: Support::No { reason: "no jobs".into(), instead: "batched".into() },
         context_length: Some(2048),
         token_counts: TokenCounts::Exact,
+        price: None,
         batch_invariant: true,
     }
 }

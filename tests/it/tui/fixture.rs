@@ -57,6 +57,7 @@ pub fn plan(lanes: &str) -> Plan {
         repeats: 1,
         warmup: 1,
         on_error: OnError::Stop,
+        max_cost_usd: None,
     }
 }
 
@@ -289,6 +290,7 @@ pub fn info() -> ProviderInfo {
         offline: Support::No { reason: "no".into(), instead: "batched".into() },
         context_length: Some(2048),
         token_counts: TokenCounts::Exact,
+        price: None,
         batch_invariant: true,
     }
 }

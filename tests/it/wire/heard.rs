@@ -51,6 +51,7 @@ pub fn requests<C: Into<Content> + Clone>(prompts: &[C], sampling: Sampling) -> 
         }),
         raw: false,
         sampling: sampling.clone(),
+        spending: None,
     });
     requests.collect()
 }

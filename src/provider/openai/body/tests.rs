@@ -7,7 +7,8 @@ use crate::prompts::Prompt;
 
 fn request(row: usize, content: Content, sampling: Sampling) -> Request {
     let prompt = Prompt { index: row, id: String::new(), content, expect: None };
-    Request { row, prompt: Arc::new(prompt), raw: false, sampling: Arc::new(sampling) }
+    let sampling = Arc::new(sampling);
+    Request { row, prompt: Arc::new(prompt), raw: false, sampling, spending: None }
 }
 
 fn body(kind: Kind, model: &str) -> Body {

@@ -182,11 +182,13 @@ fn later_times(figures: &Figures) -> Vec<String> {
 }
 
 fn memory(figures: &Figures) -> Vec<String> {
-    let mut pieces = vec![
-        format!("memory {}", units::known(figures.process_bytes, units::bytes)),
-        format!("kv {}", units::known(figures.kv_bytes, units::bytes)),
-    ];
+    let bytes = figures.server_bytes.or(figures.process_bytes);
+    let mut pieces = vec![format!("memory {}", units::known(bytes, units::bytes))];
+    if figures.served.is_empty() {
+        pieces.push(format!("kv {}", units::known(figures.kv_bytes, units::bytes)));
+    }
     pieces.extend(figures.gpu_bytes.map(|gpu| format!("gpu {}", units::bytes(gpu))));
+    pieces.extend(figures.served.iter().cloned());
     pieces
 }
 
