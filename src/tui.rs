@@ -7,9 +7,12 @@
 pub mod app;
 pub mod event_loop;
 pub mod form;
+pub mod fuzzy;
+pub mod history;
 pub mod input;
 pub mod keymap;
 pub mod notices;
+pub mod palette;
 pub mod picker;
 pub mod services;
 pub mod session;
@@ -59,12 +62,11 @@ pub async fn run(opening: Opening, services: Arc<dyn Services>) -> anyhow::Resul
     let (panics, told) = mpsc::unbounded_channel();
     let signals = terminal::ending_signals().context("signals cannot be watched")?;
     let hook = PanicGuard::install(panics);
-    let guard = Guard::enter().context("the terminal cannot be taken over")?;
+    let mut guard = Guard::enter().context("the terminal cannot be taken over")?;
     let mut screen = Terminal::new(CrosstermBackend::new(stdout()))?;
     let mut app = App::new(opening, screen.size()?, Instant::now());
     let inputs = Inputs { terminal: EventStream::new(), signals, panics: told };
-    let suspend = &mut || guard.suspend();
-    let ended = event_loop::run(&mut screen, inputs, services, &mut app, suspend).await;
+    let ended = event_loop::run(&mut screen, inputs, services, &mut app, &mut guard).await;
     drop(screen);
     drop(guard);
     drop(hook);

@@ -15,7 +15,7 @@ use anyhow::{Context, bail};
 use jiff::Timestamp;
 
 use line::{Header, JournalRow, Line, PassEnd};
-pub use restore::Restored;
+pub use restore::{Recorded, Restored};
 
 use super::event::RunEvent;
 use super::recorder::{LaneRecord, Recorder};

@@ -204,6 +204,13 @@ impl Recorder {
         }
     }
 
+    /// When the last thing that is known happened, from the epoch of the run.
+    pub fn last_moment(&self) -> std::time::Duration {
+        let passes = self.lanes.iter().flat_map(|lane| &lane.passes);
+        let ends = passes.map(|pass| pass.started + pass.finished.unwrap_or_default());
+        ends.max().unwrap_or_default()
+    }
+
     /// Notes whether a row that just ended equals its reference.
     pub(super) fn compare(&mut self, lane: usize, row: usize) {
         if lane == self.reference {

@@ -57,6 +57,11 @@ pub struct Controls {
 }
 
 impl Controls {
+    /// Controls of something that only follows [`Controls::stop`].
+    pub(super) fn of_cancel(cancel: CancellationToken) -> Self {
+        Self { cancel, batch_size: BatchSize::new(1) }
+    }
+
     /// Stops the run soon; what was finished is kept.
     pub fn stop(&self) {
         self.cancel.cancel();

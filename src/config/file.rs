@@ -85,6 +85,12 @@ pub(super) fn fault(file: &str, text: &str, fault: Fault) -> ConfigError {
     ConfigError { file: file.to_owned(), line, reason: fault.reason }
 }
 
+/// Where the value of a key of the file itself is.
+pub(super) fn span_of_key(text: &str, key: &str) -> Option<Range<usize>> {
+    let table = DeTable::parse(text).ok()?;
+    Some(table.get_ref().get(key)?.span())
+}
+
 /// Where the value of a key is, or of the innermost key on the way to it that is there.
 fn span_of(table: &DeTable<'_>, path: &[&str]) -> Option<Range<usize>> {
     let (key, rest) = path.split_first()?;
@@ -100,7 +106,7 @@ fn span_of(table: &DeTable<'_>, path: &[&str]) -> Option<Range<usize>> {
     inner.or(Some(value.span()))
 }
 
-fn line_of(text: &str, span: &Range<usize>) -> usize {
+pub(super) fn line_of(text: &str, span: &Range<usize>) -> usize {
     let before = &text.as_bytes()[..span.start.min(text.len())];
     before.iter().filter(|byte| **byte == b'\n').count() + 1
 }

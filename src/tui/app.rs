@@ -10,12 +10,15 @@ use std::time::{Duration, Instant};
 use ratatui::layout::Size;
 
 use super::form::{Form, ModelFacts, Preset, PromptQuery, PromptTokens, TokenQuery};
+use super::history::{History, PastFacts};
 use super::input::TextInput;
-use super::keymap::{Conditions, Place};
+use super::keymap::{Conditions, Keymap, Place};
 use super::notices::Notices;
+use super::palette::Palette;
 use super::picker::{Entry, Picker};
 use super::session::Session;
 use super::theme::Theme;
+use crate::bench::journal::Recorded;
 use crate::bench::recorder::Recorder;
 use crate::config::Plan;
 use crate::prompts::PromptList;
@@ -30,16 +33,31 @@ pub enum Screen {
     Run,
     /// One row of the run.
     Row,
+    /// A sweep: batch sizes against each other.
+    Sweep,
+    /// Past runs.
+    History,
+}
+
+/// The charts below the lanes.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Charts {
+    /// Throughput and memory.
+    #[default]
+    OverTime,
+    /// TTFT of all rows, and rows a forward pass.
+    Batching,
 }
 
 /// What lies over the screen.
 #[derive(Debug, Clone)]
 pub enum Overlay {
     /// All keys.
-    Help {
-        /// Lines it is scrolled by.
-        scroll: usize,
-    },
+    Help(HelpView),
+    /// All that can be done, by name.
+    Palette(Palette),
+    /// The sizes of a sweep that is to start.
+    Sizes(TextInput),
     /// All notices.
     Notices {
         /// Lines it is scrolled by.
@@ -49,8 +67,41 @@ pub enum Overlay {
     Picker(Picker),
     /// The path of a report.
     Export(ExportForm),
+    /// A text to look for in prompts and outputs.
+    Search(TextInput),
+    /// All themes; the one in focus is in use.
+    Themes {
+        /// Index of the theme to go back to.
+        before: usize,
+    },
     /// Whether to stop the run and quit.
     Quitting,
+    /// Whether to delete these runs.
+    Deleting(Vec<PathBuf>),
+    /// A text to be read, such as a comparison.
+    Reading(Reading),
+}
+
+/// A text to be read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Reading {
+    /// What it is.
+    pub title: String,
+    /// Its lines.
+    pub text: String,
+    /// Lines it is scrolled by.
+    pub scroll: usize,
+}
+
+/// The help, and where the user is in it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct HelpView {
+    /// Lines it is scrolled by.
+    pub scroll: usize,
+    /// Only lines with this text are shown.
+    pub search: TextInput,
+    /// The text is being typed.
+    pub typing: bool,
 }
 
 /// The path of a report, and how writing it went.
@@ -100,12 +151,18 @@ pub struct App {
     pub form: Form,
     /// The run that was started last.
     pub session: Option<Session>,
+    /// Past runs.
+    pub history: History,
     /// What the user should know.
     pub notices: Notices,
+    /// The keys that count.
+    pub keymap: Keymap,
     /// All themes; never empty.
     pub themes: Vec<Theme>,
     /// Index of the theme in use.
     pub theme: usize,
+    /// The charts below the lanes.
+    pub charts: Charts,
     /// Size of the terminal.
     pub size: Size,
     /// The time of the last change, for clocks and spinners.
@@ -129,6 +186,8 @@ pub struct Opening {
     pub providers: Vec<String>,
     /// Built-in prompt lists: names with a line about each.
     pub built_in: Vec<(String, String)>,
+    /// The keys that count.
+    pub keymap: Keymap,
     /// All themes; never empty.
     pub themes: Vec<Theme>,
     /// Index of the theme to begin with.
@@ -160,8 +219,35 @@ pub enum Effect {
     SetBatchSize(usize),
     /// Write a report.
     Export(Box<ExportRequest>),
+    /// Keep a prompt list that was pasted as a file.
+    KeepPaste(String),
+    /// Keep a theme as the user's own choice.
+    KeepTheme(String),
+    /// Put a text on the clipboard.
+    Copy(String),
+    /// Find out which runs there are.
+    ListRuns,
+    /// Find out about a past run.
+    LookAtRun(PathBuf),
+    /// Read a past run, to be looked at or to be played again.
+    ReadRun(PathBuf, Purpose),
+    /// Play a past run again.
+    Play(Box<Recorded>),
+    /// Compare past runs.
+    CompareRuns(Vec<PathBuf>),
+    /// Delete a past run.
+    DeleteRun(PathBuf),
     /// Give the terminal back to the shell until it continues this process.
     Suspend,
+}
+
+/// What a past run is read for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Purpose {
+    /// To be looked at.
+    Open,
+    /// To be played again.
+    Replay,
 }
 
 /// A report to be written.
@@ -202,6 +288,20 @@ pub enum Reply {
     Started(Box<Session>),
     /// A run was not started: the reason.
     NotStarted(String),
+    /// A pasted list was kept in this file, or why not.
+    Pasted(Result<PathBuf, String>),
+    /// A theme was kept, or why not.
+    ThemeKept(Result<(), String>),
+    /// The folders of past runs, the newest first, or why they are not known.
+    Runs(Result<Vec<PathBuf>, String>),
+    /// What a past run was, or why that is not known.
+    PastRun(PathBuf, Box<Result<PastFacts, String>>),
+    /// A past run was read, or why not.
+    Read(Purpose, Box<Result<Recorded, String>>),
+    /// Past runs were compared, or why not.
+    Compared(Result<String, String>),
+    /// A past run was deleted, or why not.
+    Deleted(PathBuf, Result<(), String>),
     /// A report was written to this place.
     Exported(String),
     /// A file is there already.
@@ -222,9 +322,12 @@ impl App {
             overlay: None,
             form: Form::new(opening.preset, opening.presets, opening.providers),
             session: None,
+            history: History::default(),
             notices,
+            keymap: opening.keymap,
             themes: opening.themes,
             theme: opening.theme,
+            charts: Charts::default(),
             size,
             now,
             built_in: opening.built_in,
@@ -244,15 +347,24 @@ impl App {
     /// Where a key is pressed now.
     pub fn place(&self) -> Place {
         match (&self.overlay, self.screen) {
-            (Some(Overlay::Help { .. }), _) => Place::Help,
+            (Some(Overlay::Help(help)), _) if help.typing => Place::HelpSearch,
+            (Some(Overlay::Help(_)), _) => Place::Help,
+            (Some(Overlay::Palette(_)), _) => Place::Palette,
+            (Some(Overlay::Sizes(_)), _) => Place::Sizes,
             (Some(Overlay::Notices { .. }), _) => Place::Notices,
             (Some(Overlay::Picker(_)), _) => Place::Picker,
             (Some(Overlay::Export(_)), _) => Place::Export,
+            (Some(Overlay::Search(_)), _) => Place::Search,
+            (Some(Overlay::Themes { .. }), _) => Place::Themes,
             (Some(Overlay::Quitting), _) => Place::Quitting,
+            (Some(Overlay::Deleting(_)), _) => Place::Deleting,
+            (Some(Overlay::Reading(_)), _) => Place::Reading,
             (None, Screen::Setup) if self.form.editing.is_some() => Place::Field,
             (None, Screen::Setup) => Place::Setup,
             (None, Screen::Run) => Place::Run,
             (None, Screen::Row) => Place::Row,
+            (None, Screen::Sweep) => Place::Sweep,
+            (None, Screen::History) => Place::History,
         }
     }
 
@@ -261,9 +373,17 @@ impl App {
         let session = self.session.as_ref();
         Conditions {
             running: session.is_some_and(Session::running),
-            batching: session.is_some_and(|session| session.live_batch_size().is_some()),
+            batching: session
+                .is_some_and(|session| session.live_batch_size().is_some() && !session.replay),
             has_run: session.is_some(),
+            is_sweep: session.is_some_and(|session| session.sweep.is_some()),
+            searching: session.is_some_and(|session| !session.search.is_empty()),
         }
+    }
+
+    /// The screen of the run: a sweep has its own.
+    pub fn run_screen(&self) -> Screen {
+        if self.conditions().is_sweep { Screen::Sweep } else { Screen::Run }
     }
 
     /// The theme in use.

@@ -18,9 +18,12 @@ use tokio::sync::mpsc::{self, UnboundedReceiver, UnboundedSender};
 use super::app::{App, Effect, Exit, Reply};
 use super::services::Services;
 use super::session::{RunStart, Session};
-use super::{update, views};
+use super::terminal::Host;
+use super::{history, update, views};
 use crate::bench::event::Stamp;
+use crate::bench::journal::Recorded;
 use crate::bench::run::{Controls, RunHandle};
+use crate::bench::{history as bench_history, replay};
 use crate::config::Plan;
 use crate::prompts::PromptList;
 
@@ -93,7 +96,7 @@ enum Woken {
 /// The loop and what it holds besides the state.
 struct Loop<'a, B: Backend> {
     terminal: &'a mut Terminal<B>,
-    suspend: &'a mut dyn FnMut() -> io::Result<()>,
+    host: &'a mut dyn Host,
     services: Arc<dyn Services>,
     replies: UnboundedSender<Reply>,
     running: Option<Running>,
@@ -111,7 +114,7 @@ pub async fn run<B, I, S>(
     mut inputs: Inputs<I, S>,
     services: Arc<dyn Services>,
     app: &mut App,
-    suspend: &mut dyn FnMut() -> io::Result<()>,
+    host: &mut dyn Host,
 ) -> anyhow::Result<(Exit, Option<Running>)>
 where
     B: Backend,
@@ -122,7 +125,7 @@ where
     let (replies, mut incoming) = mpsc::unbounded_channel();
     let mut this = Loop {
         terminal,
-        suspend,
+        host,
         services,
         replies,
         running: None,
@@ -296,6 +299,35 @@ where
                     running.controls.set_batch_size(size);
                 }
             }
+            Effect::KeepPaste(text) => {
+                self.ask(move |services| Reply::Pasted(services.keep_paste(&text).map_err(chain)))
+            }
+            Effect::KeepTheme(name) => self
+                .ask(move |services| Reply::ThemeKept(services.keep_theme(&name).map_err(chain))),
+            Effect::Copy(text) => {
+                self.host.copy(&text).context("the terminal cannot be written to")?;
+            }
+            Effect::ListRuns => self.ask(|services| {
+                Reply::Runs(bench_history::folders(&services.runs()).map_err(chain))
+            }),
+            Effect::LookAtRun(folder) => self.ask(move |_| {
+                let facts = bench_history::read(&folder).map(history::facts).map_err(chain);
+                Reply::PastRun(folder, Box::new(facts))
+            }),
+            Effect::ReadRun(folder, purpose) => self.ask(move |_| {
+                Reply::Read(purpose, Box::new(bench_history::read(&folder).map_err(chain)))
+            }),
+            Effect::CompareRuns(folders) => {
+                self.ask(move |_| Reply::Compared(history::compare(&folders).map_err(chain)));
+            }
+            Effect::DeleteRun(folder) => self.ask(move |services| {
+                let deleted = bench_history::delete(&services.runs(), &folder).map_err(chain);
+                Reply::Deleted(folder, deleted)
+            }),
+            Effect::Play(recorded) => {
+                let session = self.play(*recorded);
+                update::reply(app, Reply::Started(Box::new(session)), now());
+            }
             Effect::Suspend => self.suspend(app)?,
         }
         Ok(())
@@ -313,18 +345,29 @@ where
 
     fn start(&mut self, plan: Plan, prompts: Arc<PromptList>) -> Reply {
         match self.services.start(plan.clone(), prompts.clone()) {
-            Ok(handle) => {
-                let RunHandle { id, started_at, folder, recorder, events, controls } = handle;
-                let start = RunStart { id, folder, started_at, recorder };
-                self.running = Some(Running { events: Some(events), controls });
-                Reply::Started(Box::new(Session::new(start, plan, prompts)))
-            }
+            Ok(handle) => Reply::Started(Box::new(self.follow(handle, plan, prompts))),
             Err(error) => Reply::NotStarted(chain(error)),
         }
     }
 
+    fn play(&mut self, recorded: Recorded) -> Session {
+        let (plan, prompts) = (recorded.job.plan.clone(), recorded.job.prompts.clone());
+        let handle = replay::start(recorded);
+        let mut session = self.follow(handle, plan, prompts);
+        session.replay = true;
+        session
+    }
+
+    /// Follows a run from here on.
+    fn follow(&mut self, handle: RunHandle, plan: Plan, prompts: Arc<PromptList>) -> Session {
+        let RunHandle { id, started_at, folder, recorder, events, controls } = handle;
+        let start = RunStart { id, folder, started_at, recorder };
+        self.running = Some(Running { events: Some(events), controls });
+        Session::new(start, plan, prompts)
+    }
+
     fn suspend(&mut self, app: &mut App) -> anyhow::Result<()> {
-        (self.suspend)().context("the terminal cannot be given back and taken again")?;
+        self.host.suspend().context("the terminal cannot be given back and taken again")?;
         // the window may be another one now, and what was on it is gone; `clear` would ask the
         // terminal for its cursor, and the answer would be taken for keys
         app.size = self.terminal.size()?;

@@ -603,6 +603,16 @@ impl Form {
         lanes.iter().filter_map(|lane| lane.mode.batch_size()).collect()
     }
 
+    /// Takes a batch size; a batched lane is added where no lane has one.
+    pub fn take_batch_size(&mut self, size: usize) {
+        if self.lanes().is_ok() && self.batch_sizes().is_empty() {
+            self.values.lanes = format!("{},batched:{size}", self.values.lanes.trim());
+            self.values.wrong_batch_size = None;
+        } else {
+            self.set_batch_size(&size.to_string());
+        }
+    }
+
     fn temperature(&self) -> Result<f32, String> {
         let text = self.values.temperature.trim();
         let temperature =

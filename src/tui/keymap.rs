@@ -1,11 +1,16 @@
-//! Every key, once: the table that dispatches keys is also what the footer and the help show.
+//! Every key, once: the table that dispatches keys is also what the footer, the help and the
+//! palette show. The user's settings may give other keys to its actions.
 //!
 //! This module does not know what an action does; that is [`super::update`].
 
+mod overrides;
 mod table;
+
+use std::borrow::Cow;
 
 use crossterm::event::{KeyCode, KeyEvent, KeyEventKind, KeyModifiers};
 
+pub use overrides::{KeyError, Override};
 pub use table::TABLE;
 
 /// What the user can ask for.
@@ -21,12 +26,46 @@ pub enum Action {
     Help,
     /// Show all notices.
     Notices,
-    /// The next theme.
-    NextTheme,
+    /// All themes, seen as they are chosen.
+    Themes,
     /// Start the run that Setup describes, or the last run again.
     Start,
     /// Go from Setup to the run.
     ShowRun,
+    /// Ask for the sizes of a sweep, or show the sweep that there is.
+    Sweep,
+    /// Show the lanes of a sweep as those of any run.
+    ShowLanes,
+    /// The next thing that a limit can be about, or no limit.
+    NextLimit,
+    /// A higher limit.
+    RaiseLimit,
+    /// A lower limit.
+    LowerLimit,
+    /// The next place of what is looked for.
+    NextFound,
+    /// The place before of what is looked for.
+    PreviousFound,
+    /// Show other rows in the table: all, failed, diverged, longest first.
+    NextFilter,
+    /// Other charts.
+    NextCharts,
+    /// Put the output in focus on the clipboard.
+    Copy,
+    /// Past runs.
+    History,
+    /// Mark a past run.
+    Mark,
+    /// Compare the marked runs; from a run, with one of the past.
+    Compare,
+    /// Play a past run again.
+    Replay,
+    /// Delete past runs; asks first.
+    Delete,
+    /// All that can be done here, by name.
+    Palette,
+    /// Look for a text.
+    Search,
     /// Stop the run; what was finished is kept.
     Stop,
     /// Go one screen back.
@@ -110,28 +149,55 @@ pub enum Place {
     Run,
     /// One row, all lanes.
     Row,
+    /// The batch sizes of a sweep, against each other.
+    Sweep,
+    /// The sizes of a sweep that is to start.
+    Sizes,
     /// The path of a report.
     Export,
+    /// All that can be done, by name.
+    Palette,
     /// All keys.
     Help,
+    /// A text that is looked for in the help.
+    HelpSearch,
     /// All notices.
     Notices,
     /// The question before leaving a run.
     Quitting,
+    /// A text to look for in prompts and outputs.
+    Search,
+    /// All themes.
+    Themes,
+    /// Past runs.
+    History,
+    /// The question before deleting runs.
+    Deleting,
+    /// A text to be read.
+    Reading,
 }
 
 impl Place {
     /// All places, in the order the help shows them.
-    pub const ALL: [Place; 9] = [
+    pub const ALL: [Place; 18] = [
         Place::Setup,
         Place::Field,
         Place::Picker,
         Place::Run,
         Place::Row,
+        Place::Sweep,
+        Place::Sizes,
+        Place::Search,
+        Place::History,
+        Place::Reading,
+        Place::Themes,
         Place::Export,
+        Place::Palette,
         Place::Help,
+        Place::HelpSearch,
         Place::Notices,
         Place::Quitting,
+        Place::Deleting,
     ];
 
     /// Its name in the help.
@@ -142,16 +208,39 @@ impl Place {
             Place::Picker => "Prompt lists",
             Place::Run => "Run",
             Place::Row => "Row",
+            Place::Sweep => "Sweep",
+            Place::Sizes => "Sizes of a sweep",
             Place::Export => "Export",
+            Place::Palette => "Palette",
             Place::Help => "Help",
+            Place::HelpSearch => "Searching the help",
             Place::Notices => "Notices",
             Place::Quitting => "Before quitting",
+            Place::Search => "Searching",
+            Place::Themes => "Themes",
+            Place::History => "History",
+            Place::Deleting => "Before deleting",
+            Place::Reading => "Comparison",
         }
     }
 
     /// Whether characters are typed into a text here.
     pub fn takes_text(self) -> bool {
-        matches!(self, Place::Field | Place::Picker | Place::Export)
+        matches!(
+            self,
+            Place::Field
+                | Place::Picker
+                | Place::Sizes
+                | Place::Search
+                | Place::Export
+                | Place::Palette
+                | Place::HelpSearch
+        )
+    }
+
+    /// Its name in the settings: that of the help, in small letters with hyphens.
+    pub fn name(self) -> String {
+        kebab(&format!("{self:?}"))
     }
 }
 
@@ -168,6 +257,10 @@ pub enum When {
     Batching,
     /// Once there is a run, under way or not.
     HasRun,
+    /// While no run is under way, or the run is a sweep.
+    CanSweep,
+    /// While a text is looked for.
+    Searching,
 }
 
 /// What conditions hold now.
@@ -179,6 +272,23 @@ pub struct Conditions {
     pub batching: bool,
     /// There is a run.
     pub has_run: bool,
+    /// The run is a sweep.
+    pub is_sweep: bool,
+    /// A text is looked for.
+    pub searching: bool,
+}
+
+impl Conditions {
+    /// Everything that can hold.
+    fn all() -> impl Iterator<Item = Self> {
+        (0..32).map(|bits| Self {
+            running: bits & 1 != 0,
+            batching: bits & 2 != 0,
+            has_run: bits & 4 != 0,
+            is_sweep: bits & 8 != 0,
+            searching: bits & 16 != 0,
+        })
+    }
 }
 
 impl When {
@@ -189,6 +299,8 @@ impl When {
             When::Idle => !now.running,
             When::Batching => now.batching,
             When::HasRun => now.has_run,
+            When::CanSweep => !now.running || now.is_sweep,
+            When::Searching => now.searching,
         }
     }
 }
@@ -244,10 +356,10 @@ impl Key {
 }
 
 /// One line of the table.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct Binding {
     /// Any of these; the first is shown in the footer.
-    pub keys: &'static [Key],
+    pub keys: Cow<'static, [Key]>,
     /// What it asks for.
     pub action: Action,
     /// In the footer; empty keeps it out of the footer.
@@ -255,19 +367,67 @@ pub struct Binding {
     /// In the help.
     pub help: &'static str,
     /// Where it counts.
-    pub places: &'static [Place],
+    pub places: Cow<'static, [Place]>,
     /// When it counts.
     pub when: When,
 }
 
-/// What a key asks for here and now.
-pub fn action(place: Place, key: Key, now: Conditions) -> Option<Action> {
-    bindings(place, now).find(|binding| binding.keys.contains(&key)).map(|binding| binding.action)
+/// The keys that count for this user: the table, with what the settings change in it.
+#[derive(Debug, Clone)]
+pub struct Keymap {
+    bindings: Vec<Binding>,
 }
 
-/// The bindings that count here and now, in the order of the footer.
-pub fn bindings(place: Place, now: Conditions) -> impl Iterator<Item = &'static Binding> {
-    TABLE.iter().filter(move |binding| binding.places.contains(&place) && binding.when.holds(now))
+impl Default for Keymap {
+    fn default() -> Self {
+        Self { bindings: TABLE.to_vec() }
+    }
+}
+
+impl Keymap {
+    /// Every binding, in the order of the table.
+    pub fn all(&self) -> &[Binding] {
+        &self.bindings
+    }
+
+    /// What a key asks for here and now.
+    pub fn action(&self, place: Place, key: Key, now: Conditions) -> Option<Action> {
+        self.here(place, now)
+            .find(|binding| binding.keys.contains(&key))
+            .map(|binding| binding.action)
+    }
+
+    /// The bindings that count here and now, in the order of the footer.
+    pub fn here(&self, place: Place, now: Conditions) -> impl Iterator<Item = &Binding> {
+        self.bindings
+            .iter()
+            .filter(move |binding| binding.places.contains(&place) && binding.when.holds(now))
+    }
+
+    /// The first key of an action, as it is shown; nothing where it has none.
+    pub fn key_of(&self, action: Action) -> String {
+        let binding = self.bindings.iter().find(|binding| binding.action == action);
+        binding.and_then(|binding| Some(binding.keys.first()?.name())).unwrap_or_default()
+    }
+}
+
+impl Action {
+    /// Its name in the settings, such as `next-lane`.
+    pub fn name(self) -> String {
+        kebab(&format!("{self:?}"))
+    }
+}
+
+/// `NextLane` as `next-lane`.
+fn kebab(name: &str) -> String {
+    let mut words = String::new();
+    for c in name.chars() {
+        if c.is_uppercase() && !words.is_empty() {
+            words.push('-');
+        }
+        words.extend(c.to_lowercase());
+    }
+    words
 }
 
 #[cfg(test)]
@@ -276,21 +436,14 @@ mod tests {
 
     use super::*;
 
-    fn all_conditions() -> impl Iterator<Item = Conditions> {
-        (0..8).map(|bits| Conditions {
-            running: bits & 1 != 0,
-            batching: bits & 2 != 0,
-            has_run: bits & 4 != 0,
-        })
-    }
-
     #[test]
     fn no_key_has_two_meanings_in_one_place() {
+        let keymap = Keymap::default();
         for place in Place::ALL {
-            for now in all_conditions() {
+            for now in Conditions::all() {
                 let mut seen = HashMap::new();
-                for binding in bindings(place, now) {
-                    for key in binding.keys {
+                for binding in keymap.here(place, now) {
+                    for key in binding.keys.iter() {
                         let earlier = seen.insert(*key, binding.action);
                         assert_eq!(earlier, None, "{place:?} {} {now:?}", key.name());
                     }
@@ -303,7 +456,7 @@ mod tests {
     fn no_plain_character_is_taken_from_a_text() {
         for binding in TABLE.iter().filter(|binding| binding.places.iter().any(|p| p.takes_text()))
         {
-            for key in binding.keys {
+            for key in binding.keys.iter() {
                 assert!(!matches!(key, Key::Plain(KeyCode::Char(_))), "{binding:?}");
             }
         }
@@ -311,9 +464,10 @@ mod tests {
 
     #[test]
     fn control_c_quits_and_there_is_a_way_out_of_every_place() {
+        let keymap = Keymap::default();
         for place in Place::ALL {
-            for now in all_conditions() {
-                assert_eq!(action(place, Key::Ctrl('c'), now), Some(Action::QuitNow));
+            for now in Conditions::all() {
+                assert_eq!(keymap.action(place, Key::Ctrl('c'), now), Some(Action::QuitNow));
             }
             let closes = |binding: &Binding| {
                 matches!(
@@ -321,7 +475,7 @@ mod tests {
                     Action::Back | Action::Discard | Action::Decline | Action::Quit
                 )
             };
-            assert!(bindings(place, Conditions::default()).any(closes), "{place:?}");
+            assert!(keymap.here(place, Conditions::default()).any(closes), "{place:?}");
         }
     }
 

@@ -1,5 +1,6 @@
 //! What the screen asks of the rest of the program.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::app::{ExportRequest, Reply};
@@ -38,6 +39,21 @@ pub trait Services: Send + Sync + 'static {
     /// # Errors
     /// Why it cannot be started.
     fn start(&self, plan: Plan, prompts: Arc<PromptList>) -> anyhow::Result<RunHandle>;
+
+    /// Keeps a prompt list that was pasted; gives its file.
+    ///
+    /// # Errors
+    /// Why it cannot be written.
+    fn keep_paste(&self, text: &str) -> anyhow::Result<PathBuf>;
+
+    /// Keeps a theme as the user's choice.
+    ///
+    /// # Errors
+    /// Why the settings cannot be written.
+    fn keep_theme(&self, name: &str) -> anyhow::Result<()>;
+
+    /// The folder of all runs.
+    fn runs(&self) -> PathBuf;
 
     /// Writes a report: [`Reply::Exported`], [`Reply::ExportExists`] or
     /// [`Reply::ExportFailed`].

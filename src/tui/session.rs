@@ -1,13 +1,19 @@
 //! A run on the screen: the recorder, the figures drawn from it, and where the user looks.
 
+mod differences;
 mod figures;
+mod filter;
+mod sweep;
 
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+pub use differences::{Differences, occurrences};
 use figures::Base;
-pub use figures::Figures;
+pub use figures::{Figures, SizeChange};
+pub use filter::Filter;
+pub use sweep::SweepView;
 
 use super::notices::{Level, Notices};
 use crate::bench::event::{RunEvent, Stamp};
@@ -63,6 +69,18 @@ pub struct Session {
     pub stopping: bool,
     /// The channel closed: nothing follows, whether the run said so or not.
     pub closed: bool,
+    /// What the Sweep screen shows, where the run is a sweep.
+    pub sweep: Option<SweepView>,
+    /// Which rows the table shows.
+    pub filter: Filter,
+    /// The rows that the table shows, where not all.
+    shown: Option<Vec<usize>>,
+    /// What is looked for in prompts and outputs.
+    pub search: String,
+    /// What differs in the selected row.
+    pub differences: Differences,
+    /// A past run that is played again.
+    pub replay: bool,
     /// When the last event came.
     pub last_event: Duration,
     newest: usize,
@@ -76,6 +94,7 @@ impl Session {
         let RunStart { id, folder, started_at, recorder } = handle;
         let figures = recorder.lanes.iter().map(|_| Figures::default()).collect();
         let notices_taken = recorder.notices.len();
+        let sweep = crate::bench::sweep::is_sweep(&plan).then(SweepView::new);
         Self {
             id,
             folder,
@@ -91,6 +110,12 @@ impl Session {
             scroll: 0,
             stopping: false,
             closed: false,
+            sweep,
+            filter: Filter::All,
+            shown: None,
+            search: String::new(),
+            differences: Differences::default(),
+            replay: false,
             last_event: Duration::ZERO,
             newest: 0,
             notices_taken,
@@ -174,6 +199,7 @@ impl Session {
             return;
         }
         self.computed = Some(now);
+        self.shown = self.filter.rows(&self.recorder);
         let elapsed = now.saturating_duration_since(self.recorder.epoch);
         let reference = self.recorder.reference;
         // the reference first: the others' speedup needs its figure
@@ -187,6 +213,9 @@ impl Session {
             }
             let rows = self.recorder.rows();
             self.figures[lane] = Figures::of(record, rows, elapsed, &self.plan, base);
+        }
+        if let Some(sweep) = &mut self.sweep {
+            sweep.refresh(&self.recorder);
         }
     }
 
@@ -204,15 +233,80 @@ impl Session {
         self.lane = self.recorder.running.unwrap_or(self.lane);
     }
 
+    /// Shows other rows in the table.
+    pub fn next_filter(&mut self) {
+        self.filter = self.filter.next();
+        self.shown = self.filter.rows(&self.recorder);
+        self.top = 0;
+        if let Some(first) = self.shown.as_ref().and_then(|shown| shown.first()) {
+            self.select(*first);
+        }
+    }
+
+    /// How many rows the table shows.
+    pub fn shown_rows(&self) -> usize {
+        self.shown.as_ref().map_or(self.recorder.rows(), Vec::len)
+    }
+
+    /// The row at a place of the table.
+    pub fn row_at(&self, place: usize) -> Option<usize> {
+        match &self.shown {
+            Some(shown) => shown.get(place).copied(),
+            None => Some(place).filter(|row| *row < self.recorder.rows()),
+        }
+    }
+
+    /// The place of the selected row in the table; the first where it is not shown.
+    pub fn place(&self) -> usize {
+        let place = |shown: &Vec<usize>| shown.iter().position(|row| *row == self.row);
+        self.shown.as_ref().map_or(Some(self.row), place).unwrap_or(0)
+    }
+
+    /// Selects the row at a place of the table.
+    pub fn select_place(&mut self, place: usize) {
+        let last = self.shown_rows().saturating_sub(1);
+        if let Some(row) = self.row_at(place.min(last)) {
+            self.select(row);
+        }
+    }
+
     /// Scrolls the table so that the selected row is among `visible` rows.
     pub fn keep_in_sight(&mut self, visible: usize) {
         let visible = visible.max(1);
-        if self.row < self.top {
-            self.top = self.row;
-        } else if self.row >= self.top + visible {
-            self.top = self.row + 1 - visible;
+        let place = self.place();
+        if place < self.top {
+            self.top = place;
+        } else if place >= self.top + visible {
+            self.top = place + 1 - visible;
         }
-        self.top = self.top.min(self.recorder.rows().saturating_sub(visible));
+        self.top = self.top.min(self.shown_rows().saturating_sub(visible));
+    }
+
+    /// Brings what differs in the selected row up to date.
+    pub fn compare_row(&mut self) {
+        self.differences.refresh(&self.recorder, self.row, self.lane);
+    }
+
+    /// The next row, or the one before, whose prompt or any output has the text that is looked
+    /// for; around the end.
+    pub fn found(&self, forward: bool) -> Option<usize> {
+        let rows = self.recorder.rows();
+        if self.search.is_empty() || rows == 0 {
+            return None;
+        }
+        let holds = |row: &usize| {
+            let prompt = self.prompts.prompts.get(*row).map(|prompt| prompt.content.display());
+            let passes = self.recorder.lanes.iter().filter_map(LaneRecord::pass);
+            let texts = passes.filter_map(|pass| Some(pass.rows.get(*row)?.text.as_str()));
+            prompt
+                .into_iter()
+                .chain(texts)
+                .any(|text| !occurrences(text, &self.search, 1).is_empty())
+        };
+        let around = |step: usize| {
+            if forward { (self.row + step) % rows } else { (self.row + rows - step) % rows }
+        };
+        (1..=rows).map(around).find(holds)
     }
 
     /// Whether any lane's output of this row differs from the reference's.

@@ -7,6 +7,7 @@ use std::io::{self, Write, stdout};
 use std::panic::{self, PanicHookInfo};
 use std::thread;
 
+use crossterm::clipboard::CopyToClipboard;
 use crossterm::cursor::{Hide, Show};
 use crossterm::event::{
     DisableBracketedPaste, DisableMouseCapture, EnableBracketedPaste, EnableMouseCapture,
@@ -16,6 +17,22 @@ use crossterm::terminal::{
     EnterAlternateScreen, LeaveAlternateScreen, disable_raw_mode, enable_raw_mode,
 };
 use tokio::sync::mpsc::UnboundedSender;
+
+/// What the event loop asks of the terminal besides drawing.
+pub trait Host {
+    /// Gives the terminal back to the shell until it continues this process, then takes it
+    /// over again.
+    ///
+    /// # Errors
+    /// When the terminal cannot be written to.
+    fn suspend(&mut self) -> io::Result<()>;
+
+    /// Puts a text on the clipboard, where the terminal allows it (OSC 52).
+    ///
+    /// # Errors
+    /// When the terminal cannot be written to.
+    fn copy(&mut self, text: &str) -> io::Result<()>;
+}
 
 /// Gives the terminal back when it is dropped.
 #[derive(Debug)]
@@ -35,23 +52,24 @@ impl Guard {
         Ok(guard)
     }
 
-    /// Gives the terminal back to the shell until it continues this process, then takes it
-    /// over again.
-    ///
-    /// # Errors
-    /// When the terminal cannot be written to.
-    pub fn suspend(&self) -> io::Result<()> {
-        give_back()?;
-        stop_process_group()?;
-        take()
-    }
-
     /// Takes the terminal over again, after somebody else may have changed it.
     ///
     /// # Errors
     /// When the terminal cannot be written to.
     pub fn resume(&self) -> io::Result<()> {
         take()
+    }
+}
+
+impl Host for Guard {
+    fn suspend(&mut self) -> io::Result<()> {
+        give_back()?;
+        stop_process_group()?;
+        take()
+    }
+
+    fn copy(&mut self, text: &str) -> io::Result<()> {
+        execute!(stdout(), CopyToClipboard::to_clipboard_from(text))
     }
 }
 

@@ -4,6 +4,8 @@
 //! Themes are embedded in the program; files in `themes/` of the user's config folder are
 //! added, and replace a shipped theme of the same name.
 
+mod depth;
+
 use std::fmt;
 use std::path::Path;
 
@@ -12,6 +14,8 @@ use include_dir::{Dir, include_dir};
 use ratatui::style::{Color, Modifier, Style};
 use serde::Deserialize;
 use serde::de::{MapAccess, Visitor, value::MapAccessDeserializer};
+
+pub use depth::Depth;
 
 static SHIPPED: Dir = include_dir!("$CARGO_MANIFEST_DIR/themes");
 
@@ -74,6 +78,26 @@ pub struct Roles {
     pub lane4: Style,
 }
 
+impl Roles {
+    fn all_mut(&mut self) -> [&mut Style; 13] {
+        [
+            &mut self.text,
+            &mut self.muted,
+            &mut self.accent,
+            &mut self.border,
+            &mut self.selected,
+            &mut self.good,
+            &mut self.warn,
+            &mut self.bad,
+            &mut self.difference,
+            &mut self.lane1,
+            &mut self.lane2,
+            &mut self.lane3,
+            &mut self.lane4,
+        ]
+    }
+}
+
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct ThemeFile {
@@ -101,24 +125,30 @@ impl Theme {
         [roles.lane1, roles.lane2, roles.lane3, roles.lane4][lane % 4]
     }
 
+    /// The same theme in the colours that a terminal has.
+    pub fn within(mut self, depth: Depth) -> Self {
+        for style in self.roles.all_mut() {
+            style.fg = style.fg.map(|colour| depth.nearest(colour));
+            style.bg = style.bg.map(|colour| depth.nearest(colour));
+        }
+        let ground = self.roles.text.bg;
+        for style in self.roles.all_mut() {
+            let on = style.bg.or(ground).filter(|on| *on != Color::Reset);
+            if on.is_some() && style.fg == on {
+                // two colours became one: what is written must still be seen
+                let dark = matches!(on, Some(Color::Black | Color::DarkGray | Color::Blue));
+                style.fg = Some(if dark { Color::White } else { Color::Black });
+            }
+        }
+        self
+    }
+
     /// The same theme without any colour: bold, dim and reversed are left.
     pub fn without_colours(mut self) -> Self {
-        let roles = &mut self.roles;
-        for style in [
-            &mut roles.text,
-            &mut roles.muted,
-            &mut roles.accent,
-            &mut roles.border,
-            &mut roles.good,
-            &mut roles.warn,
-            &mut roles.bad,
-            &mut roles.lane1,
-            &mut roles.lane2,
-            &mut roles.lane3,
-            &mut roles.lane4,
-        ] {
+        for style in self.roles.all_mut() {
             *style = Style { fg: None, bg: None, ..*style };
         }
+        let roles = &mut self.roles;
         // these two are read by their style alone
         roles.selected = Style::new().add_modifier(Modifier::REVERSED);
         roles.difference = Style::new().add_modifier(Modifier::BOLD | Modifier::UNDERLINED);
@@ -282,9 +312,22 @@ lane4 = "yellow"
     }
 
     #[test]
-    fn the_shipped_themes_are_three_and_the_default_is_first() {
+    fn the_shipped_themes_are_nine_and_the_default_is_first() {
         let names: Vec<String> = shipped().into_iter().map(|theme| theme.name).collect();
-        assert_eq!(names, ["terminal", "dark", "light"]);
+        assert_eq!(
+            names,
+            [
+                "terminal",
+                "colour-blind",
+                "dark",
+                "dracula",
+                "gruvbox",
+                "high-contrast",
+                "light",
+                "nord",
+                "solarized-light"
+            ]
+        );
     }
 
     #[test]
@@ -333,8 +376,8 @@ lane4 = "yellow"
         std::fs::write(folder.path().join("broken.toml"), "description = 1").unwrap();
         let (themes, errors) = all(folder.path());
         let names: Vec<&str> = themes.iter().map(|theme| theme.name.as_str()).collect();
-        assert_eq!(names, ["terminal", "dark", "light", "mine"]);
-        assert_eq!(themes[1].description, "a test");
+        assert_eq!((names[0], names[2], names[9]), ("terminal", "dark", "mine"));
+        assert_eq!(themes[2].description, "a test");
         assert_eq!(errors.len(), 1);
         assert!(errors[0].to_string().contains("broken.toml, line 1"), "{}", errors[0]);
     }

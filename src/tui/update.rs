@@ -2,19 +2,22 @@
 //!
 //! What must be done outside comes back as [`Effect`]s.
 
+mod history;
 mod overlay;
 mod run;
 mod setup;
+mod sweep;
 
 use std::time::Instant;
 
 use crossterm::event::{Event, KeyCode, KeyEvent};
 use ratatui::layout::Size;
 
-use super::app::{App, Effect, Exit, Overlay, Reply, SIGINT, Screen};
+use super::app::{App, Effect, Exit, HelpView, Overlay, Reply, SIGINT};
 use super::form::Finding;
-use super::keymap::{self, Action, Key, Place};
+use super::keymap::{Action, Key, Place};
 use super::notices::Level;
+use super::palette::Palette;
 use super::views;
 
 pub use overlay::report_format;
@@ -24,6 +27,7 @@ pub fn terminal_event(app: &mut App, event: Event, now: Instant) -> Vec<Effect> 
     app.now = now;
     match event {
         Event::Key(key) => key_event(app, &key),
+        Event::Paste(text) if app.place() == Place::Setup => setup::paste(app, text),
         Event::Paste(text) => {
             type_text(app, &text);
             Vec::new()
@@ -41,7 +45,7 @@ pub fn terminal_event(app: &mut App, event: Event, now: Instant) -> Vec<Effect> 
 fn key_event(app: &mut App, event: &KeyEvent) -> Vec<Effect> {
     let Some(key) = Key::of(event) else { return Vec::new() };
     let place = app.place();
-    if let Some(action) = keymap::action(place, key, app.conditions()) {
+    if let Some(action) = app.keymap.action(place, key, app.conditions()) {
         return act(app, action);
     }
     if let (true, Key::Plain(KeyCode::Char(c))) = (place.takes_text(), key) {
@@ -67,7 +71,7 @@ pub fn act(app: &mut App, action: Action) -> Vec<Effect> {
         }
         Action::Suspend => vec![Effect::Suspend],
         Action::Help => {
-            app.overlay = Some(Overlay::Help { scroll: 0 });
+            app.overlay = Some(Overlay::Help(HelpView::default()));
             Vec::new()
         }
         Action::Notices => {
@@ -75,18 +79,37 @@ pub fn act(app: &mut App, action: Action) -> Vec<Effect> {
             app.overlay = Some(Overlay::Notices { scroll: 0 });
             Vec::new()
         }
-        Action::NextTheme => {
-            app.theme = (app.theme + 1) % app.themes.len();
+        Action::Palette => {
+            app.overlay = Some(Overlay::Palette(Palette::over(app.place())));
+            Vec::new()
+        }
+        Action::Themes => {
+            app.overlay = Some(Overlay::Themes { before: app.theme });
             Vec::new()
         }
         Action::Start => setup::start(app),
+        Action::Sweep => sweep::open(app),
+        Action::History => history::open(app),
         action => match app.place() {
             Place::Setup => setup::act(app, action),
             Place::Field => setup::edit(app, action),
             Place::Run | Place::Row => run::act(app, action),
-            Place::Picker | Place::Export | Place::Help | Place::Notices | Place::Quitting => {
-                overlay::act(app, action)
+            Place::Sweep => sweep::act(app, action),
+            Place::Sizes => sweep::edit(app, action),
+            Place::History | Place::Deleting => history::act(app, action),
+            Place::Search => {
+                run::edit_search(app, action);
+                Vec::new()
             }
+            Place::Picker
+            | Place::Export
+            | Place::Palette
+            | Place::Help
+            | Place::HelpSearch
+            | Place::Notices
+            | Place::Reading
+            | Place::Themes
+            | Place::Quitting => overlay::act(app, action),
         },
     }
 }
@@ -99,7 +122,23 @@ fn type_text(app: &mut App, text: &str) {
             export.path.insert(text);
             export.state = super::app::ExportState::Typing;
         }
-        Some(Overlay::Help { .. } | Overlay::Notices { .. } | Overlay::Quitting) => {}
+        Some(Overlay::Help(help)) if help.typing => {
+            help.search.insert(text);
+            help.scroll = 0;
+        }
+        Some(Overlay::Palette(palette)) => {
+            palette.typed.insert(text);
+            palette.selected = 0;
+        }
+        Some(Overlay::Sizes(input) | Overlay::Search(input)) => input.insert(text),
+        Some(
+            Overlay::Help(_)
+            | Overlay::Notices { .. }
+            | Overlay::Quitting
+            | Overlay::Deleting(_)
+            | Overlay::Themes { .. }
+            | Overlay::Reading(_),
+        ) => {}
         None => {
             if let Some(editing) = &mut app.form.editing {
                 editing.input.insert(text);
@@ -138,10 +177,24 @@ pub fn reply(app: &mut App, reply: Reply, now: Instant) -> Vec<Effect> {
         }
         Reply::Started(session) => {
             app.session = Some(*session);
-            app.screen = Screen::Run;
+            app.screen = app.run_screen();
             app.overlay = None;
             refresh(app, now);
         }
+        Reply::Pasted(Ok(path)) => {
+            app.form.take_prompts(path.to_string_lossy().into_owned());
+            app.notices.add(Level::Info, format!("the pasted list was kept in {}", path.display()));
+            return setup::load_prompts(app);
+        }
+        Reply::Pasted(Err(reason)) | Reply::ThemeKept(Err(reason)) => {
+            app.notices.add(Level::Error, reason);
+        }
+        Reply::ThemeKept(Ok(())) => {}
+        Reply::Runs(_)
+        | Reply::PastRun(..)
+        | Reply::Read(..)
+        | Reply::Compared(_)
+        | Reply::Deleted(..) => return history::reply(app, reply),
         Reply::NotStarted(reason) => app.notices.add(Level::Error, reason),
         Reply::Exported(_) | Reply::ExportExists | Reply::ExportFailed(_) => {
             overlay::exported(app, reply);
@@ -176,6 +229,9 @@ pub fn refresh(app: &mut App, now: Instant) {
     app.now = now;
     if let Some(session) = &mut app.session {
         session.refresh(now);
+        if app.screen == super::app::Screen::Row {
+            session.compare_row();
+        }
     }
     if matches!(app.overlay, Some(Overlay::Notices { .. })) {
         app.notices.mark_seen();

@@ -10,24 +10,32 @@
 //! An overlay (help, notices, picker, export, a question) lies over the screen.
 
 pub mod chart;
+pub mod deleting;
 pub mod export;
 pub mod help;
+pub mod history;
 pub mod notices;
+pub mod palette;
 pub mod picker;
 pub mod quitting;
+pub mod reading;
 pub mod row;
 pub mod run;
+pub mod search;
 pub mod setup;
+pub mod sizes;
+pub mod sweep;
+pub mod themes;
 
 use ratatui::Frame;
-use ratatui::layout::{Constraint, Flex, Layout, Rect, Size};
+use ratatui::layout::{Constraint, Flex, Layout, Position, Rect, Size};
 use ratatui::style::{Modifier, Style};
 use ratatui::symbols::merge::MergeStrategy;
 use ratatui::text::{Line, Span};
 use ratatui::widgets::{Block, Clear, Paragraph};
 
 use super::app::{App, Overlay, Screen};
-use super::keymap::{self, Action, Binding};
+use super::keymap::{Action, Binding};
 use super::notices::Level;
 use super::session::Session;
 use super::text;
@@ -75,6 +83,8 @@ pub fn render(frame: &mut Frame, app: &App) {
     match (app.screen, &app.session) {
         (Screen::Run, Some(session)) => run::render(frame, parts.body, session, app),
         (Screen::Row, Some(session)) => row::render(frame, parts.body, session, theme),
+        (Screen::Sweep, Some(session)) => sweep::render(frame, parts.body, session, app),
+        (Screen::History, _) => history::render(frame, parts.body, app),
         (Screen::Setup, _) | (_, None) => setup::render(frame, parts.body, app),
     }
     render_notice(frame, parts.notice, app);
@@ -86,13 +96,19 @@ fn render_overlay(frame: &mut Frame, area: Rect, app: &App) {
     let theme = app.theme();
     match &app.overlay {
         None => {}
-        Some(Overlay::Help { scroll }) => help::render(frame, area, *scroll, theme),
+        Some(Overlay::Help(view)) => help::render(frame, area, view, &app.keymap, theme),
+        Some(Overlay::Palette(palette)) => palette::render(frame, area, palette, app),
+        Some(Overlay::Sizes(sizes)) => sizes::render(frame, area, sizes, app),
         Some(Overlay::Notices { scroll }) => {
             notices::render(frame, area, *scroll, &app.notices, theme);
         }
         Some(Overlay::Picker(picker)) => picker::render(frame, area, picker, theme),
         Some(Overlay::Export(form)) => export::render(frame, area, form, theme),
+        Some(Overlay::Search(input)) => search::render(frame, area, input, theme),
+        Some(Overlay::Themes { .. }) => themes::render(frame, area, app),
         Some(Overlay::Quitting) => quitting::render(frame, area, theme),
+        Some(Overlay::Deleting(folders)) => deleting::render(frame, area, folders, theme),
+        Some(Overlay::Reading(reading)) => reading::render(frame, area, reading, theme),
     }
 }
 
@@ -109,7 +125,7 @@ fn render_too_small(frame: &mut Frame, size: Size, theme: &Theme) {
 
 fn render_header(frame: &mut Frame, area: Rect, app: &App) {
     let roles = &app.theme().roles;
-    let help = key_names(Action::Help) + " help ";
+    let help = app.keymap.key_of(Action::Help) + " help ";
     let [left, right] = Layout::horizontal([
         Constraint::Fill(1),
         Constraint::Length(u16::try_from(text::width(&help)).unwrap_or(0)),
@@ -117,11 +133,12 @@ fn render_header(frame: &mut Frame, area: Rect, app: &App) {
     .areas(area);
     let name = " batchgen  ";
     let about = match (&app.session, app.screen) {
-        (Some(session), Screen::Run | Screen::Row) => {
+        (Some(session), Screen::Run | Screen::Row | Screen::Sweep) => {
             let room = usize::from(left.width).saturating_sub(text::width(name) + 1);
             let facts = run_facts(session);
             text::pieces(facts.iter().map(String::as_str), " · ", room)
         }
+        (_, Screen::History) => "past runs".to_owned(),
         (_, Screen::Setup) | (None, _) => "setup".to_owned(),
     };
     let line = Line::from(vec![Span::styled(name, roles.accent), Span::raw(about)]);
@@ -165,7 +182,7 @@ fn render_notice(frame: &mut Frame, area: Rect, app: &App) {
     let theme = app.theme();
     let count = app.notices.unseen().count();
     let all = if count > 1 { format!("read all {count}") } else { "read it".to_owned() };
-    let hint = format!("  {} {all} ", key_names(Action::Notices));
+    let hint = format!("  {} {all} ", app.keymap.key_of(Action::Notices));
     let sign = level_sign(notice.level);
     let room = usize::from(area.width).saturating_sub(text::width(&hint) + text::width(sign) + 2);
     let line = Line::from(vec![
@@ -196,40 +213,56 @@ pub(super) fn level_style(level: Level, theme: &Theme) -> Style {
 
 fn render_footer(frame: &mut Frame, area: Rect, app: &App) {
     let roles = &app.theme().roles;
-    let here = footer_bindings(app, usize::from(area.width).saturating_sub(2));
     let mut spans = vec![Span::raw(" ")];
-    for binding in here {
+    for (name, binding) in footer_bindings(app, usize::from(area.width).saturating_sub(2)) {
         if spans.len() > 1 {
             spans.push(Span::styled(" · ", roles.muted));
         }
-        spans.push(Span::styled(binding.keys[0].name(), roles.accent));
+        spans.push(Span::styled(name, roles.accent));
         spans.push(Span::styled(format!(" {}", binding.label), roles.text));
     }
     frame.render_widget(Line::from(spans), area);
 }
 
-/// The keys that fit; quitting is always among them.
-fn footer_bindings(app: &App, columns: usize) -> Vec<&'static Binding> {
-    let width =
-        |binding: &&Binding| text::width(&binding.keys[0].name()) + 1 + text::width(binding.label);
-    let mut here: Vec<&Binding> = keymap::bindings(app.place(), app.conditions())
+/// What the footer says at a position.
+pub fn footer_at(app: &App, at: Position) -> Option<Action> {
+    let area = parts(app)?.footer;
+    if !area.contains(at) {
+        return None;
+    }
+    let mut start = usize::from(area.x) + 1;
+    let at = usize::from(at.x);
+    for (name, binding) in footer_bindings(app, usize::from(area.width).saturating_sub(2)) {
+        let end = start + text::width(&name) + 1 + text::width(binding.label);
+        if (start..end).contains(&at) {
+            return Some(binding.action);
+        }
+        start = end + 3;
+    }
+    None
+}
+
+/// The keys that fit, with their names; help and quitting are always among them.
+fn footer_bindings(app: &App, columns: usize) -> Vec<(String, &Binding)> {
+    let mut here: Vec<(String, &Binding)> = app
+        .keymap
+        .here(app.place(), app.conditions())
         .filter(|binding| !binding.label.is_empty())
+        .filter_map(|binding| Some((binding.keys.first()?.name(), binding)))
         .collect();
-    let total = |here: &[&Binding]| {
+    let width =
+        |(name, binding): &(String, &Binding)| text::width(name) + 1 + text::width(binding.label);
+    let total = |here: &[(String, &Binding)]| {
         here.iter().map(width).sum::<usize>() + 3 * here.len().saturating_sub(1)
     };
     while total(&here) > columns {
-        let expendable = here.iter().rposition(|binding| binding.action != Action::Quit);
-        let Some(place) = expendable else { break };
+        let lasting = |action| matches!(action, Action::Quit | Action::Help);
+        let Some(place) = here.iter().rposition(|(_, binding)| !lasting(binding.action)) else {
+            break;
+        };
         here.remove(place);
     }
     here
-}
-
-/// The first key of an action.
-fn key_names(action: Action) -> String {
-    let binding = keymap::TABLE.iter().find(|binding| binding.action == action);
-    binding.map(|binding| binding.keys[0].name()).unwrap_or_default()
 }
 
 /// A panel whose border joins those it touches.
@@ -267,9 +300,20 @@ pub(super) fn popup(frame: &mut Frame, area: Rect, title: &str, theme: &Theme) -
 pub(super) fn popup_scroll(app: &App) -> (usize, usize) {
     let Some(parts) = parts(app) else { return (1, 0) };
     let (height, lines) = match &app.overlay {
-        Some(Overlay::Help { .. }) => help::extent(parts.body),
+        Some(Overlay::Help(view)) => help::extent(parts.body, view, &app.keymap),
+        Some(Overlay::Reading(reading)) => reading::extent(parts.body, reading),
         Some(Overlay::Notices { .. }) => notices::extent(parts.body, &app.notices),
-        Some(Overlay::Picker(_) | Overlay::Export(_) | Overlay::Quitting) | None => (1, 0),
+        Some(
+            Overlay::Picker(_)
+            | Overlay::Palette(_)
+            | Overlay::Sizes(_)
+            | Overlay::Export(_)
+            | Overlay::Search(_)
+            | Overlay::Themes { .. }
+            | Overlay::Deleting(_)
+            | Overlay::Quitting,
+        )
+        | None => (1, 0),
     };
     (height, lines.saturating_sub(height))
 }

@@ -9,6 +9,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::app::{ExportRequest, Opening, Reply};
 use super::form::{ModelFacts, Preset, PromptQuery, PromptTokens, TokenQuery};
+use super::keymap::{Keymap, Override};
 use super::services::Services;
 use super::theme;
 use crate::bench::Job;
@@ -18,7 +19,7 @@ use crate::engine::inspection::Inspection;
 use crate::engine::store::{Catalogue, Status, Store};
 use crate::prompts::{self, BUILT_IN, LoadOptions, PromptList, PromptSource, Template};
 use crate::provider::{OpenProvider, ProviderSpec, registry};
-use crate::report::{Export, Report, RunFacts};
+use crate::report::{self, Export, Report, RunFacts};
 use crate::units;
 
 /// The prompts of a list whose tokens are counted before a run.
@@ -62,12 +63,16 @@ impl Workbench {
         let theme = chosen_theme(settings.theme.as_deref(), &themes, &mut warnings);
         if std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty()) {
             themes = themes.into_iter().map(theme::Theme::without_colours).collect();
+        } else {
+            let depth = theme::Depth::of_terminal(|name| std::env::var(name).ok());
+            themes = themes.into_iter().map(|theme| theme.within(depth)).collect();
         }
         Ok(Opening {
             preset,
             presets,
             providers: registry::NAMES.iter().map(|name| (*name).to_owned()).collect(),
             built_in: built_in.collect(),
+            keymap: keymap(&settings, &self.paths)?,
             themes,
             theme,
             folder: self.folder.clone(),
@@ -161,6 +166,28 @@ impl Services for Workbench {
         run::start(Job { plan, prompts }, self.providers.clone(), &self.paths.runs())
     }
 
+    fn keep_paste(&self, text: &str) -> anyhow::Result<PathBuf> {
+        let folder = self.paths.data.join("pasted");
+        let what = || format!("the pasted list cannot be kept in {}", folder.display());
+        std::fs::create_dir_all(&folder).with_context(what)?;
+        let now = Timestamp::now().strftime("%Y%m%d-%H%M%S");
+        let path = folder.join(format!("{now}.{}", extension_of(text)));
+        report::write_atomically(&path, text.as_bytes())?;
+        Ok(path)
+    }
+
+    fn keep_theme(&self, name: &str) -> anyhow::Result<()> {
+        let path = self.paths.settings();
+        let text = Settings::with_theme(&self.paths, name)?;
+        std::fs::create_dir_all(&self.paths.config)
+            .with_context(|| format!("cannot make {}", self.paths.config.display()))?;
+        report::write_atomically(&path, text.as_bytes())
+    }
+
+    fn runs(&self) -> PathBuf {
+        self.paths.runs()
+    }
+
     fn export(&self, request: &ExportRequest) -> Reply {
         self.write(request).unwrap_or_else(|error| Reply::ExportFailed(format!("{error:#}")))
     }
@@ -216,6 +243,28 @@ fn described(model: &Inspection) -> String {
 fn fetchable(from: &str, bytes: Option<u64>) -> Vec<String> {
     let size = bytes.map(|bytes| format!(", ≈{}", units::bytes(bytes))).unwrap_or_default();
     vec![format!("↓ will be fetched first{size}"), format!("from {from}")]
+}
+
+/// What a pasted list is: JSON, JSON Lines, or a prompt a line.
+fn extension_of(text: &str) -> &'static str {
+    match text.trim_start().chars().next() {
+        Some('{') => "jsonl",
+        Some('[') => "json",
+        Some(_) | None => "txt",
+    }
+}
+
+/// The keys that count for this user.
+fn keymap(settings: &Settings, paths: &Paths) -> anyhow::Result<Keymap> {
+    let overrides = settings
+        .keys
+        .iter()
+        .map(|own| Override { action: own.action.clone(), keys: own.keys.clone() });
+    Keymap::with(&overrides.collect::<Vec<_>>()).map_err(|error| {
+        let own = &settings.keys[error.place];
+        let file = paths.settings();
+        anyhow::anyhow!("{}:{}: keys.{}: {}", file.display(), own.line, own.action, error.reason)
+    })
 }
 
 /// When the last event of a run that is over came.

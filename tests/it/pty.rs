@@ -4,6 +4,7 @@
 #![cfg(unix)]
 
 mod child;
+mod endurance;
 mod terminal;
 
 use std::path::Path;

@@ -2,6 +2,11 @@
 
 mod event_loop;
 pub(crate) mod fixture;
+mod history;
+mod outputs;
+mod own_keys;
 mod screens;
 pub(crate) mod scripted;
+mod sweep;
+mod themes;
 mod update;

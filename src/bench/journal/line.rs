@@ -6,14 +6,20 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::bench::lag::Lags;
-use crate::bench::recorder::{Pass, PeakMemory, RowRecord, RowState, Serving};
+use crate::bench::recorder::{Pass, PeakMemory, RowRecord, RowState, Serving, Timeline};
 use crate::bench::run::Job;
 use crate::config::Plan;
 use crate::prompts::{Prompt, PromptList};
-use crate::provider::{Failure, FinishReason, ProviderInfo, ServerTimes, Usage};
+use crate::provider::{EngineMemory, Failure, FinishReason, ProviderInfo, ServerTimes, Usage};
 
 /// The format's name and version.
 pub(super) const FORMAT: &str = "batchgen-journal/1";
+
+/// A time of a run: no more than some thirty years, so that times can be added.
+pub(super) fn duration(seconds: f64) -> Option<Duration> {
+    let seconds = (0.0..1e9).contains(&seconds).then_some(seconds)?;
+    Duration::try_from_secs_f64(seconds).ok()
+}
 
 /// One line.
 #[derive(Debug, Serialize, Deserialize)]
@@ -122,7 +128,7 @@ impl JournalRow {
     pub fn record(self) -> Option<RowRecord> {
         let time = |seconds: Option<f64>| match seconds {
             None => Some(None),
-            Some(seconds) => Duration::try_from_secs_f64(seconds).ok().map(Some),
+            Some(seconds) => duration(seconds).map(Some),
         };
         Some(RowRecord {
             state: if self.failure.is_some() { RowState::Failed } else { RowState::Done },
@@ -161,12 +167,54 @@ pub(super) struct PassEnd {
     pub lags: Lags,
     /// (seconds, batch size) from each moment on.
     pub batch_sizes: Vec<(f64, usize)>,
+    /// When it began, seconds from the start of the run.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub started_s: Option<f64>,
+    /// Output tokens over time.
+    #[serde(default, skip_serializing_if = "Buckets::is_empty")]
+    pub throughput: Buckets,
+    /// Forward passes over time.
+    #[serde(default, skip_serializing_if = "Buckets::is_empty")]
+    pub steps_over_time: Buckets,
+    /// Rows that those passes advanced, over time.
+    #[serde(default, skip_serializing_if = "Buckets::is_empty")]
+    pub rows_over_time: Buckets,
+    /// (seconds, bytes) of memory.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub memory: Vec<(f64, u64)>,
+    /// The engine's memory at the end.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub engine: Option<EngineMemory>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub info: Option<ProviderInfo>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub failure: Option<Failure>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub violations: Vec<String>,
+}
+
+/// A quantity over time.
+#[derive(Debug, Default, Serialize, Deserialize)]
+pub(super) struct Buckets {
+    /// Width of a bucket, seconds.
+    width_s: f64,
+    sums: Vec<f64>,
+}
+
+impl Buckets {
+    fn of(timeline: &Timeline) -> Self {
+        let (width, sums) = timeline.buckets();
+        Self { width_s: width.as_secs_f64(), sums: sums.to_vec() }
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.sums.is_empty()
+    }
+
+    pub fn timeline(self) -> Timeline {
+        let width = duration(self.width_s).unwrap_or_default();
+        if self.is_empty() { Timeline::default() } else { Timeline::of_buckets(width, self.sums) }
+    }
 }
 
 impl PassEnd {
@@ -183,6 +231,12 @@ impl PassEnd {
             serving: pass.serving.clone(),
             lags: pass.lags.clone(),
             batch_sizes: sizes.collect(),
+            started_s: Some(pass.started.as_secs_f64()),
+            throughput: Buckets::of(&pass.throughput),
+            steps_over_time: Buckets::of(&pass.steps_over_time),
+            rows_over_time: Buckets::of(&pass.rows_over_time),
+            memory: pass.memory.iter().map(|(at, bytes)| (at.as_secs_f64(), *bytes)).collect(),
+            engine: pass.engine,
             info: info.cloned(),
             failure: pass.failure.clone(),
             violations: pass.violations.clone(),

@@ -1,13 +1,14 @@
 //! Reads a journal back, to go on with its run or to look at it.
 
-use std::fs::{File, OpenOptions};
+use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{BufRead, BufReader, Read, Seek, SeekFrom};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
+use jiff::Timestamp;
 
-use super::line::{FORMAT, Header, JournalRow, Line, PassEnd};
+use super::line::{FORMAT, Header, JournalRow, Line, PassEnd, duration};
 use super::{FILE, Journal, lock};
 use crate::bench::recorder::{LaneState, Pass, Recorder, RowState};
 use crate::bench::run::Job;
@@ -41,21 +42,7 @@ impl Restored {
             .with_context(|| format!("no run can be resumed from {}", path.display()))?;
         lock(&file, folder)?;
         let mut lines = Lines { reader: BufReader::new(file), number: 0, end: 0 };
-        let Some(Line::Run(header)) = lines.next(&path)? else {
-            bail!("{}: the first line does not describe a run", path.display());
-        };
-        if header.format != FORMAT {
-            bail!("{}: format \"{}\" is not {FORMAT}", path.display(), header.format);
-        }
-        let (id, started_at) = (header.id.clone(), header.started_at);
-        let job = checked_job(*header).with_context(|| path.display().to_string())?;
-        let rows = job.prompts.prompts.len();
-        let mut recorder = Recorder::new(&job.plan, rows, Instant::now());
-        while let Some(line) = lines.next(&path)? {
-            let number = lines.number;
-            take(&mut recorder, line)
-                .with_context(|| format!("{}, line {number}", path.display()))?;
-        }
+        let Told { id, started_at, job, mut recorder, .. } = lines.fold(&path)?;
         let end = lines.end;
         let mut file = lines.reader.into_inner();
         file.set_len(end).and_then(|()| file.seek(SeekFrom::End(0)))?;
@@ -66,6 +53,65 @@ impl Restored {
     }
 }
 
+/// A run as its journal tells it, to be looked at: the file is neither held nor changed.
+#[derive(Debug, Clone)]
+pub struct Recorded {
+    /// Name of the run.
+    pub id: String,
+    /// Its folder.
+    pub folder: PathBuf,
+    /// When it was started.
+    pub started_at: Timestamp,
+    /// The version that ran it.
+    pub version: String,
+    /// The plan and the prompts.
+    pub job: Job,
+    /// What was finished. Rows that did not end were not run.
+    pub recorder: Recorder,
+    /// Another process, or this one, still writes it.
+    pub under_way: bool,
+}
+
+/// The largest journal that is read to be looked at.
+const MOST_BYTES: u64 = 1 << 30;
+
+impl Recorded {
+    /// Reads the journal in a run's folder.
+    ///
+    /// # Errors
+    /// As [`Restored::open`], except that a run which is under way is read as far as it got.
+    pub fn read(folder: &Path) -> anyhow::Result<Self> {
+        let path = folder.join(FILE);
+        let file = File::open(&path).with_context(|| format!("no run in {}", path.display()))?;
+        let found = file.metadata().with_context(|| path.display().to_string())?;
+        if !found.is_file() || found.len() > MOST_BYTES {
+            bail!("{}: no plain file of at most 1 GiB", path.display());
+        }
+        let under_way = matches!(file.try_lock_shared(), Err(TryLockError::WouldBlock));
+        let mut lines = Lines { reader: BufReader::new(file), number: 0, end: 0 };
+        let Told { id, started_at, version, job, mut recorder } = lines.fold(&path)?;
+        for lane in &mut recorder.lanes {
+            lane.passes.iter_mut().for_each(Pass::count);
+            lane.passes.iter_mut().for_each(Pass::spread_tokens);
+            if lane.passes.iter().any(|pass| pass.finished.is_none()) {
+                lane.state = LaneState::Cancelled;
+                lane.passes.iter_mut().for_each(Pass::close);
+            }
+        }
+        let folder = folder.to_owned();
+        Ok(Self { id, folder, started_at, version, job, recorder, under_way })
+    }
+}
+
+/// What the lines say.
+struct Told {
+    id: String,
+    started_at: Timestamp,
+    version: String,
+    job: Job,
+    recorder: Recorder,
+}
+
 /// The whole lines of the file, and where they end.
 struct Lines {
     reader: BufReader<File>,
@@ -74,6 +120,27 @@ struct Lines {
 }
 
 impl Lines {
+    /// Reads all of them into a record.
+    fn fold(&mut self, path: &Path) -> anyhow::Result<Told> {
+        let Some(Line::Run(header)) = self.next(path)? else {
+            bail!("{}: the first line does not describe a run", path.display());
+        };
+        if header.format != FORMAT {
+            bail!("{}: format \"{}\" is not {FORMAT}", path.display(), header.format);
+        }
+        let (id, started_at) = (header.id.clone(), header.started_at);
+        let version = header.version.clone();
+        let job = checked_job(*header).with_context(|| path.display().to_string())?;
+        let rows = job.prompts.prompts.len();
+        let mut recorder = Recorder::new(&job.plan, rows, Instant::now());
+        while let Some(line) = self.next(path)? {
+            let number = self.number;
+            take(&mut recorder, line)
+                .with_context(|| format!("{}, line {number}", path.display()))?;
+        }
+        Ok(Told { id, started_at, version, job, recorder })
+    }
+
     fn next(&mut self, path: &Path) -> anyhow::Result<Option<Line>> {
         let mut bytes = Vec::new();
         let read = (&mut self.reader).take(LONGEST_LINE).read_until(b'\n', &mut bytes);
@@ -145,8 +212,8 @@ fn take_row(recorder: &mut Recorder, row: JournalRow) -> anyhow::Result<()> {
 }
 
 fn take_end(recorder: &mut Recorder, end: PassEnd) -> anyhow::Result<()> {
-    let wall = Duration::try_from_secs_f64(end.wall_s).context("its time makes no sense")?;
-    let at = |(at, size)| Some((Duration::try_from_secs_f64(at).ok()?, size));
+    let wall = duration(end.wall_s).context("its time makes no sense")?;
+    let at = |(at, size)| Some((duration(at)?, size));
     let sizes: Option<Vec<_>> = end.batch_sizes.into_iter().map(at).collect();
     let pass = pass(recorder, end.lane, end.repeat)?;
     pass.finished = Some(wall);
@@ -159,6 +226,16 @@ fn take_end(recorder: &mut Recorder, end: PassEnd) -> anyhow::Result<()> {
     pass.batch_sizes = sizes.context("the time of a batch size makes no sense")?;
     pass.violations = end.violations;
     pass.failure = end.failure.clone();
+    pass.throughput = end.throughput.timeline();
+    pass.steps_over_time = end.steps_over_time.timeline();
+    pass.rows_over_time = end.rows_over_time.timeline();
+    let at = |(at, bytes)| Some((duration(at)?, bytes));
+    let memory: Option<Vec<_>> = end.memory.into_iter().map(at).collect();
+    pass.memory = memory.context("the time of a memory reading makes no sense")?;
+    pass.engine = end.engine;
+    if let Some(started) = end.started_s {
+        pass.started = duration(started).context("its start makes no sense")?;
+    }
     let lane = &mut recorder.lanes[end.lane];
     lane.info = end.info.or(lane.info.take());
     lane.state = LaneState::after(end.failure);

@@ -35,6 +35,10 @@ pub struct Pass {
     pub step_rows: usize,
     /// Output tokens over time.
     pub throughput: Timeline,
+    /// Forward passes over time.
+    pub steps_over_time: Timeline,
+    /// Rows that those passes advanced, over time.
+    pub rows_over_time: Timeline,
     /// Total memory over time, bytes: the engine's where it is known, else the process's.
     pub memory: Vec<(Duration, u64)>,
     /// The engine's memory now.
@@ -97,6 +101,8 @@ impl Pass {
             prefill_tokens: 0,
             step_rows: 0,
             throughput: Timeline::default(),
+            steps_over_time: Timeline::default(),
+            rows_over_time: Timeline::default(),
             memory: Vec::new(),
             engine: None,
             probe: Sample::default(),
@@ -130,10 +136,41 @@ impl Pass {
                 *row = RowRecord::default();
             }
         }
+        self.count();
+    }
+
+    /// Counts anew what the rows say.
+    pub(in crate::bench) fn count(&mut self) {
         let count = |state| self.rows.iter().filter(|row| row.state == state).count();
         self.done = count(RowState::Done);
         self.failed = count(RowState::Failed);
         self.output_tokens = self.rows.iter().map(RowRecord::output_tokens).sum();
+    }
+
+    /// Where tokens over time are not known, spreads those of each row evenly from its first to
+    /// its last.
+    pub(in crate::bench) fn spread_tokens(&mut self) {
+        if !self.throughput.buckets().1.is_empty() {
+            return;
+        }
+        for row in &self.rows {
+            let Some(last) = row.last_token else { continue };
+            let first = row.first_token.unwrap_or(last);
+            let parts = row.counted.clamp(1, 64);
+            for part in 0..parts {
+                let share = (part as f64 + 0.5) / parts as f64;
+                let at = first + last.saturating_sub(first).mul_f64(share);
+                self.throughput.add(at, row.counted as f64 / parts as f64);
+            }
+        }
+    }
+
+    /// What did not end will not, since nobody goes on with it here.
+    pub(in crate::bench) fn close(&mut self) {
+        for row in self.rows.iter_mut().filter(|row| !row.ended()) {
+            row.state = RowState::NotRun;
+        }
+        self.finished = self.finished.or_else(|| self.last_event()).or(Some(Duration::ZERO));
     }
 
     /// Time of the pass from its start until it ended, or until `now` (from the run's epoch).
@@ -220,6 +257,8 @@ impl Pass {
                 if rows > 0 {
                     self.steps += 1;
                     self.step_rows += rows;
+                    self.steps_over_time.add(at, 1.0);
+                    self.rows_over_time.add(at, rows as f64);
                 }
                 None
             }

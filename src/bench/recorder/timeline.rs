@@ -45,6 +45,28 @@ impl Timeline {
         points.collect()
     }
 
+    /// The mean rate between two moments; absent where nothing lies between them.
+    pub fn rate_between(&self, from: Duration, until: Duration) -> Option<f64> {
+        let (first, last) = (self.bucket(from), self.bucket(until).min(self.sums.len()));
+        let sums = self.sums.get(first..last).filter(|sums| !sums.is_empty())?;
+        Some(sums.iter().sum::<f64>() / (sums.len() as f64 * self.width.as_secs_f64()))
+    }
+
+    /// The width of a bucket, and the sum of each.
+    pub fn buckets(&self) -> (Duration, &[f64]) {
+        (self.width, &self.sums)
+    }
+
+    /// Buckets that were kept elsewhere; nothing where they cannot be.
+    pub(in crate::bench) fn of_buckets(width: Duration, mut sums: Vec<f64>) -> Self {
+        let whole = !width.is_zero() && sums.iter().all(|sum| (0.0..1e12).contains(sum));
+        if !whole {
+            return Self::default();
+        }
+        sums.truncate(MOST_BUCKETS);
+        Self { width, sums }
+    }
+
     fn bucket(&self, at: Duration) -> usize {
         (at.as_nanos() / self.width.as_nanos()) as usize
     }
@@ -67,6 +89,30 @@ mod tests {
         }
         assert!(timeline.sums.len() <= MOST_BUCKETS);
         assert_eq!(timeline.sums.iter().sum::<f64>(), 20_000.0);
+    }
+
+    #[test]
+    fn the_rate_between_two_moments_is_that_of_the_buckets_between() {
+        let mut timeline = Timeline::default();
+        for step in 0..20 {
+            timeline.add(Duration::from_millis(50 * step), if step < 10 { 5.0 } else { 10.0 });
+        }
+        let rate = |from, until| {
+            timeline.rate_between(Duration::from_millis(from), Duration::from_millis(until))
+        };
+        assert_eq!(rate(0, 500), Some(100.0));
+        assert_eq!(rate(500, 5000), Some(200.0));
+        assert_eq!((rate(500, 500), rate(5000, 6000)), (None, None));
+    }
+
+    #[test]
+    fn buckets_that_make_no_sense_are_none() {
+        let second = Duration::from_secs(1);
+        for (width, sums) in
+            [(Duration::ZERO, vec![1.0]), (second, vec![f64::NAN]), (second, vec![-1.0])]
+        {
+            assert_eq!(Timeline::of_buckets(width, sums), Timeline::default());
+        }
     }
 
     #[test]

@@ -1,8 +1,13 @@
 //! The table of all keys.
 
+use std::borrow::Cow;
+
 use crossterm::event::KeyCode;
 
-use super::Place::{self, Export, Field, Help, Notices, Picker, Quitting, Row, Run, Setup};
+use super::Place::{
+    self, Deleting, Export, Field, Help, HelpSearch, History, Notices, Palette, Picker, Quitting,
+    Reading, Row, Run, Search, Setup, Sizes, Sweep, Themes,
+};
 use super::{Action, Binding, Key, When};
 
 const fn char(c: char) -> Key {
@@ -24,8 +29,8 @@ const BACK_TAB: Key = Key::Plain(KeyCode::BackTab);
 const BACKSPACE: Key = Key::Plain(KeyCode::Backspace);
 const DELETE: Key = Key::Plain(KeyCode::Delete);
 
-const SCREENS: &[Place] = &[Setup, Run, Row];
-const TEXTS: &[Place] = &[Field, Picker, Export];
+const SCREENS: &[Place] = &[Setup, Run, Row, Sweep, History];
+const TEXTS: &[Place] = &[Field, Picker, Sizes, Export, Search, Palette, HelpSearch];
 
 /// Shortens the table below: action, keys, footer label, help, places, condition.
 const fn bind(
@@ -34,6 +39,7 @@ const fn bind(
     (label, help): (&'static str, &'static str),
     (places, when): (&'static [Place], When),
 ) -> Binding {
+    let (keys, places) = (Cow::Borrowed(keys), Cow::Borrowed(places));
     Binding { keys, action, label, help, places, when }
 }
 
@@ -50,10 +56,47 @@ pub static TABLE: &[Binding] = &[
         Action::Stop,
         &[char(' '), ESC],
         ("stop", "stop the run; what was finished is kept"),
-        (&[Run], When::Running),
+        (&[Run, Sweep], When::Running),
     ),
-    bind(Action::Start, &[char('r')], ("run again", "run the same again"), (&[Run], When::Idle)),
-    bind(Action::Back, &[ESC], ("setup", "back to Setup"), (&[Run], When::Idle)),
+    bind(
+        Action::Activate,
+        &[ENTER],
+        ("take the size", "take the chosen batch size to Setup"),
+        (&[Sweep], When::Always),
+    ),
+    bind(
+        Action::Start,
+        &[char('r')],
+        ("run again", "run the same again"),
+        (&[Run, Sweep], When::Idle),
+    ),
+    bind(Action::Back, &[ESC], ("setup", "back to Setup"), (&[Run, Sweep], When::Idle)),
+    bind(
+        Action::NextLimit,
+        &[char('m')],
+        ("limit", "limit memory, then TTFT p95, then nothing"),
+        (&[Sweep], When::Always),
+    ),
+    bind(
+        Action::RaiseLimit,
+        &[UP, char('+'), char('='), char('k')],
+        ("raise", "a higher limit"),
+        (&[Sweep], When::Always),
+    ),
+    bind(
+        Action::LowerLimit,
+        &[DOWN, char('-'), char('_'), char('j')],
+        ("lower", "a lower limit"),
+        (&[Sweep], When::Always),
+    ),
+    bind(Action::Less, &[LEFT, char('h')], ("", "the smaller size"), (&[Sweep], When::Always)),
+    bind(Action::More, &[RIGHT, char('l')], ("size", "the larger size"), (&[Sweep], When::Always)),
+    bind(
+        Action::ShowLanes,
+        &[TAB],
+        ("lanes", "the lanes of the sweep, as of any run"),
+        (&[Sweep], When::Always),
+    ),
     bind(
         Action::RaiseBatch,
         &[char('+'), char('=')],
@@ -92,14 +135,59 @@ pub static TABLE: &[Binding] = &[
     ),
     bind(Action::NextPreset, &[char('p')], ("preset", "the next preset"), (&[Setup], When::Always)),
     bind(
-        Action::NextRow,
-        &[char('j'), char('n')],
-        ("next row", "the next row"),
-        (&[Row], When::Always),
+        Action::Sweep,
+        &[char('s')],
+        ("sweep", "try several batch sizes and find the best"),
+        (&[Setup, Sweep], When::Idle),
     ),
     bind(
+        Action::Sweep,
+        &[char('s')],
+        ("sweep", "try several batch sizes, or back to the sweep"),
+        (&[Run], When::CanSweep),
+    ),
+    bind(
+        Action::Activate,
+        &[ENTER],
+        ("open", "open the run as it was"),
+        (&[History], When::Always),
+    ),
+    bind(Action::Mark, &[char(' ')], ("mark", "mark for comparing"), (&[History], When::Always)),
+    bind(
+        Action::Compare,
+        &[char('c')],
+        ("compare", "compare the marked runs, two or more"),
+        (&[History], When::Always),
+    ),
+    bind(
+        Action::Compare,
+        &[char('c')],
+        ("compare", "compare with past runs"),
+        (&[Run, Sweep], When::Idle),
+    ),
+    bind(
+        Action::Replay,
+        &[char('p')],
+        ("replay", "play the run again at its own speed"),
+        (&[History], When::Idle),
+    ),
+    bind(
+        Action::Delete,
+        &[char('d'), DELETE],
+        ("delete", "delete the marked runs, or this one; asks first"),
+        (&[History], When::Always),
+    ),
+    bind(Action::Back, &[ESC], ("back", "back"), (&[History], When::Always)),
+    bind(
+        Action::History,
+        &[char('H')],
+        ("history", "past runs: open, compare, replay, delete"),
+        (&[Setup, Run, Sweep], When::Always),
+    ),
+    bind(Action::NextRow, &[char('j')], ("next row", "the next row"), (&[Row], When::Always)),
+    bind(
         Action::PreviousRow,
-        &[char('k'), char('p')],
+        &[char('k')],
         ("row before", "the row before"),
         (&[Row], When::Always),
     ),
@@ -123,42 +211,47 @@ pub static TABLE: &[Binding] = &[
     ),
     bind(Action::Up, &[UP, char('k'), BACK_TAB], ("", "the field above"), (&[Setup], When::Always)),
     bind(Action::Down, &[DOWN, char('j'), TAB], ("", "the field below"), (&[Setup], When::Always)),
-    bind(Action::Up, &[UP, char('k')], ("", "one row up"), (&[Run], When::Always)),
-    bind(Action::Down, &[DOWN, char('j')], ("", "one row down"), (&[Run], When::Always)),
+    bind(Action::Up, &[UP, char('k')], ("", "one row up"), (&[Run, History], When::Always)),
+    bind(Action::Down, &[DOWN, char('j')], ("", "one row down"), (&[Run, History], When::Always)),
     bind(Action::Up, &[UP], ("", "scroll up"), (&[Row], When::Always)),
     bind(Action::Down, &[DOWN], ("", "scroll down"), (&[Row], When::Always)),
-    bind(Action::Up, &[UP], ("", "one up"), (&[Picker], When::Always)),
-    bind(Action::Down, &[DOWN], ("", "one down"), (&[Picker], When::Always)),
-    bind(Action::Up, &[UP, char('k')], ("", "scroll up"), (&[Help, Notices], When::Always)),
+    bind(Action::Up, &[UP], ("", "one up"), (&[Picker, Palette], When::Always)),
+    bind(Action::Down, &[DOWN], ("", "one down"), (&[Picker, Palette], When::Always)),
+    bind(
+        Action::Up,
+        &[UP, char('k')],
+        ("", "scroll up"),
+        (&[Help, Notices, Reading], When::Always),
+    ),
     bind(
         Action::Down,
         &[DOWN, char('j')],
         ("scroll", "scroll down"),
-        (&[Help, Notices], When::Always),
+        (&[Help, Notices, Reading], When::Always),
     ),
     bind(
         Action::PageUp,
         &[PAGE_UP],
         ("", "one page up"),
-        (&[Run, Row, Picker, Help, Notices], When::Always),
+        (&[Run, Row, History, Picker, Palette, Help, Notices, Reading], When::Always),
     ),
     bind(
         Action::PageDown,
         &[PAGE_DOWN],
         ("", "one page down"),
-        (&[Run, Row, Picker, Help, Notices], When::Always),
+        (&[Run, Row, History, Picker, Palette, Help, Notices, Reading], When::Always),
     ),
     bind(
         Action::First,
         &[HOME, char('g')],
         ("", "to the first"),
-        (&[Setup, Run, Row, Help, Notices], When::Always),
+        (&[Setup, Run, Row, History, Help, Notices, Reading], When::Always),
     ),
     bind(
         Action::Last,
         &[END, char('G')],
         ("", "to the last"),
-        (&[Setup, Run, Row, Help, Notices], When::Always),
+        (&[Setup, Run, Row, History, Help, Notices, Reading], When::Always),
     ),
     bind(Action::NextLane, &[TAB, RIGHT], ("lane", "the next lane"), (&[Run, Row], When::Always)),
     bind(
@@ -166,6 +259,42 @@ pub static TABLE: &[Binding] = &[
         &[BACK_TAB, LEFT],
         ("", "the lane before"),
         (&[Run, Row], When::Always),
+    ),
+    bind(
+        Action::Copy,
+        &[char('y')],
+        ("copy", "copy the output of the lane in focus to the clipboard"),
+        (&[Row], When::Always),
+    ),
+    bind(
+        Action::Search,
+        &[char('/')],
+        ("search", "look for a text in prompts and outputs"),
+        (&[Run, Row], When::Always),
+    ),
+    bind(
+        Action::NextFound,
+        &[char('n')],
+        ("next found", "the next row with the text that is looked for"),
+        (&[Run, Row], When::Searching),
+    ),
+    bind(
+        Action::PreviousFound,
+        &[char('N')],
+        ("", "the row before with the text that is looked for"),
+        (&[Run, Row], When::Searching),
+    ),
+    bind(
+        Action::NextFilter,
+        &[char('F')],
+        ("filter", "show all rows, the failed, the diverged, the longest first"),
+        (&[Run], When::Always),
+    ),
+    bind(
+        Action::NextCharts,
+        &[char('v')],
+        ("charts", "throughput and memory, or TTFT and occupancy"),
+        (&[Run], When::Always),
     ),
     bind(
         Action::Follow,
@@ -177,7 +306,7 @@ pub static TABLE: &[Binding] = &[
         Action::Export,
         &[char('e')],
         ("export", "write the report to a file"),
-        (&[Run, Row], When::Always),
+        (&[Run, Row, Sweep], When::Always),
     ),
     bind(
         Action::Activate,
@@ -194,7 +323,41 @@ pub static TABLE: &[Binding] = &[
     bind(Action::Accept, &[ENTER], ("accept", "accept"), (&[Field], When::Always)),
     bind(Action::Accept, &[ENTER], ("write", "write the report"), (&[Export], When::Always)),
     bind(Action::Discard, &[ESC], ("leave as it was", "leave as it was"), (&[Field], When::Always)),
-    bind(Action::Discard, &[ESC], ("close", "close"), (&[Picker, Export], When::Always)),
+    bind(Action::Accept, &[ENTER], ("start", "start the sweep"), (&[Sizes], When::Always)),
+    bind(Action::Accept, &[ENTER], ("find", "go to the next place"), (&[Search], When::Always)),
+    bind(
+        Action::Accept,
+        &[ENTER],
+        ("keep", "keep the theme, also for the next time"),
+        (&[Themes], When::Always),
+    ),
+    bind(
+        Action::Discard,
+        &[ESC, char('q')],
+        ("back", "back to the theme before"),
+        (&[Themes], When::Always),
+    ),
+    bind(Action::Up, &[UP, char('k')], ("", "the theme before"), (&[Themes], When::Always)),
+    bind(
+        Action::Down,
+        &[DOWN, char('j'), char('T')],
+        ("next", "the next theme"),
+        (&[Themes], When::Always),
+    ),
+    bind(Action::Accept, &[ENTER], ("do it", "do what is chosen"), (&[Palette], When::Always)),
+    bind(Action::Accept, &[ENTER], ("show", "show what was found"), (&[HelpSearch], When::Always)),
+    bind(
+        Action::Discard,
+        &[ESC],
+        ("close", "close"),
+        (&[Picker, Sizes, Export, Search, Palette], When::Always),
+    ),
+    bind(
+        Action::Discard,
+        &[ESC],
+        ("all keys", "show all keys again"),
+        (&[HelpSearch], When::Always),
+    ),
     bind(Action::CursorLeft, &[LEFT], ("", "one character left"), (TEXTS, When::Always)),
     bind(Action::CursorRight, &[RIGHT], ("", "one character right"), (TEXTS, When::Always)),
     bind(
@@ -228,7 +391,20 @@ pub static TABLE: &[Binding] = &[
         ("stop and quit", "stop the run and quit"),
         (&[Quitting], When::Always),
     ),
-    bind(Action::Decline, &[char('n'), ESC], ("stay", "stay"), (&[Quitting], When::Always)),
+    bind(Action::Confirm, &[char('y')], ("delete", "delete for good"), (&[Deleting], When::Always)),
+    bind(
+        Action::Decline,
+        &[char('n'), ESC],
+        ("keep", "do nothing of it"),
+        (&[Quitting, Deleting], When::Always),
+    ),
+    bind(Action::Back, &[ESC, char('q'), ENTER], ("close", "close"), (&[Reading], When::Always)),
+    bind(
+        Action::Search,
+        &[char('/')],
+        ("search", "look for a key by what it does"),
+        (&[Help], When::Always),
+    ),
     bind(
         Action::Back,
         &[ESC, char('q'), char('?'), ENTER],
@@ -241,7 +417,18 @@ pub static TABLE: &[Binding] = &[
         ("close", "close"),
         (&[Notices], When::Always),
     ),
-    bind(Action::NextTheme, &[char('T')], ("theme", "the next theme"), (SCREENS, When::Always)),
+    bind(
+        Action::Themes,
+        &[char('T')],
+        ("theme", "all themes, seen as they are chosen"),
+        (SCREENS, When::Always),
+    ),
+    bind(
+        Action::Palette,
+        &[char(':')],
+        ("", "everything that can be done here, by name"),
+        (SCREENS, When::Always),
+    ),
     bind(Action::Notices, &[char('!')], ("", "all notices"), (SCREENS, When::Always)),
     bind(Action::Help, &[char('?')], ("help", "all keys"), (SCREENS, When::Always)),
     bind(

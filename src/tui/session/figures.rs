@@ -48,9 +48,24 @@ pub struct Figures {
     pub progress: f64,
     /// What a server tells, what it cost, and what the program itself adds, in words.
     pub served: Vec<String>,
+    /// The last change of the batch size.
+    pub change: Option<SizeChange>,
     /// Token counts are estimates.
     pub estimated: bool,
     state: Option<LaneState>,
+}
+
+/// A change of the batch size, and what it did to the throughput.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct SizeChange {
+    /// The size before.
+    pub from: usize,
+    /// The size after.
+    pub to: usize,
+    /// Tokens per second from the change before, or from the start, until this one.
+    pub before: Option<f64>,
+    /// Tokens per second since.
+    pub after: Option<f64>,
 }
 
 /// What a lane's throughput is compared with.
@@ -109,6 +124,7 @@ impl Figures {
             left: time_left(pass, elapsed, progress),
             progress,
             served: served(lane, pass),
+            change: last_change(pass, now),
             estimated: lane
                 .info
                 .as_ref()
@@ -148,6 +164,16 @@ fn throughput(pass: &Pass, now: Duration) -> Option<f64> {
     let seconds = span.as_secs_f64();
     let tokens: usize = pass.rows.iter().map(RowRecord::output_tokens).sum();
     (seconds > 0.0 && tokens > 0).then(|| tokens as f64 / seconds)
+}
+
+fn last_change(pass: &Pass, now: Duration) -> Option<SizeChange> {
+    let [.., (earlier, from), (at, to)] = pass.batch_sizes[..] else { return None };
+    Some(SizeChange {
+        from,
+        to,
+        before: pass.throughput.rate_between(earlier, at),
+        after: pass.throughput.rate_between(at, pass.wall(now)),
+    })
 }
 
 fn summary(pass: &Pass, time: fn(&RowRecord) -> Option<Duration>) -> Option<Summary> {

@@ -4,7 +4,10 @@
 use std::path::{Path, PathBuf};
 
 use super::{scrolled, setup};
-use crate::tui::app::{App, Effect, Exit, ExportRequest, ExportState, Overlay, Reply};
+use crate::tui::app::{
+    App, Effect, Exit, ExportRequest, ExportState, HelpView, Overlay, Reading, Reply,
+};
+use crate::tui::input::TextInput;
 use crate::tui::keymap::Action;
 use crate::tui::picker::Entry;
 use crate::tui::views;
@@ -15,25 +18,104 @@ pub(super) fn act(app: &mut App, action: Action) -> Vec<Effect> {
             app.exit = Some(Exit::Quit);
             Vec::new()
         }
+        (Some(Overlay::Themes { before }), Action::Discard) => {
+            app.theme = *before;
+            app.overlay = None;
+            Vec::new()
+        }
+        (Some(Overlay::Help(_)), action @ (Action::Search | Action::Discard | Action::Accept)) => {
+            search_help(app, action);
+            Vec::new()
+        }
+        (Some(Overlay::Help(help)), action) if help.typing => {
+            edit_search(app, action);
+            Vec::new()
+        }
         (Some(_), Action::Back | Action::Discard | Action::Decline) => {
             app.overlay = None;
             Vec::new()
         }
         (Some(Overlay::Picker(_)), action) => pick(app, action),
         (Some(Overlay::Export(_)), action) => export(app, action),
-        (Some(Overlay::Help { .. } | Overlay::Notices { .. }), action) => {
+        (Some(Overlay::Palette(_)), action) => palette(app, action),
+        (Some(Overlay::Themes { .. }), action) => themes(app, action),
+        (Some(Overlay::Help(_) | Overlay::Notices { .. } | Overlay::Reading(_)), action) => {
             scroll(app, action);
             Vec::new()
         }
-        (Some(Overlay::Quitting) | None, _) => Vec::new(),
+        (
+            Some(Overlay::Sizes(_) | Overlay::Search(_) | Overlay::Deleting(_) | Overlay::Quitting)
+            | None,
+            _,
+        ) => Vec::new(),
     }
 }
 
 fn scroll(app: &mut App, action: Action) {
     let (page, last) = views::popup_scroll(app);
-    if let Some(Overlay::Help { scroll } | Overlay::Notices { scroll }) = &mut app.overlay {
+    if let Some(
+        Overlay::Help(HelpView { scroll, .. })
+        | Overlay::Reading(Reading { scroll, .. })
+        | Overlay::Notices { scroll },
+    ) = &mut app.overlay
+    {
         *scroll = scrolled(*scroll, action, page, last);
     }
+}
+
+/// Begins to look for a text in the help, keeps what was found, or shows all again.
+fn search_help(app: &mut App, action: Action) {
+    let Some(Overlay::Help(help)) = &mut app.overlay else { return };
+    help.typing = action == Action::Search;
+    if action != Action::Accept {
+        help.search = TextInput::default();
+    }
+    help.scroll = 0;
+}
+
+fn edit_search(app: &mut App, action: Action) {
+    let Some(Overlay::Help(help)) = &mut app.overlay else { return };
+    help.search.edit(action);
+    help.scroll = 0;
+}
+
+/// Every theme is seen as it is chosen.
+fn themes(app: &mut App, action: Action) -> Vec<Effect> {
+    let count = app.themes.len();
+    match action {
+        Action::Up => app.theme = (app.theme + count - 1) % count,
+        Action::Down => app.theme = (app.theme + 1) % count,
+        Action::Accept => {
+            app.overlay = None;
+            return vec![Effect::KeepTheme(app.theme().name.clone())];
+        }
+        _ => {}
+    }
+    Vec::new()
+}
+
+fn palette(app: &mut App, action: Action) -> Vec<Effect> {
+    let page = views::palette::page(app);
+    let now = app.conditions();
+    let Some(Overlay::Palette(palette)) = &mut app.overlay else { return Vec::new() };
+    let found = palette.found(&app.keymap, now);
+    match action {
+        Action::Accept => {
+            let chosen = found.get(palette.selected).map(|binding| binding.action);
+            app.overlay = None;
+            return chosen.map(|action| super::act(app, action)).unwrap_or_default();
+        }
+        Action::Up | Action::Down | Action::PageUp | Action::PageDown => {
+            let last = found.len().saturating_sub(1);
+            palette.selected = scrolled(palette.selected, action, page, last);
+        }
+        action => {
+            if palette.typed.edit(action) {
+                palette.selected = 0;
+            }
+        }
+    }
+    Vec::new()
 }
 
 fn pick(app: &mut App, action: Action) -> Vec<Effect> {

@@ -1,5 +1,6 @@
 //! Changes of the Setup screen.
 
+use crate::config::Plan;
 use crate::tui::app::{App, Effect, Overlay, Screen};
 use crate::tui::form::{Field, Finding, Kind};
 use crate::tui::keymap::Action;
@@ -12,7 +13,7 @@ pub(super) fn act(app: &mut App, action: Action) -> Vec<Effect> {
         Action::Down => focus(app, 1),
         Action::First => app.form.focus = Field::ALL[0],
         Action::Last => app.form.focus = Field::Run,
-        Action::ShowRun => app.screen = Screen::Run,
+        Action::ShowRun => app.screen = app.run_screen(),
         Action::NextPreset => return read_preset(app, true),
         Action::Less => return step(app, false),
         Action::More => return step(app, true),
@@ -105,18 +106,39 @@ pub(super) fn load_prompts(app: &mut App) -> Vec<Effect> {
     vec![Effect::LoadPrompts(app.form.query().clone())]
 }
 
-/// Starts what is described, or from the Run screen the last run again.
+/// A path, as it comes of a file that is dropped on the terminal, or a list of prompts, which
+/// is kept as a file so that it can be run again.
+pub(super) fn paste(app: &mut App, text: String) -> Vec<Effect> {
+    let text = text.replace("\r\n", "\n").replace('\r', "\n");
+    let content = text.trim();
+    match content.lines().count() {
+        0 => Vec::new(),
+        1 if content.len() < 4096 => {
+            let path = content.trim_matches(['\'', '"']).trim_start_matches("file://");
+            app.form.take_prompts(path.to_owned());
+            load_prompts(app)
+        }
+        _ => vec![Effect::KeepPaste(text)],
+    }
+}
+
+/// Starts what is described, or from the screens of a run the last run again.
 pub(super) fn start(app: &mut App) -> Vec<Effect> {
+    start_with(app, Plan::clone)
+}
+
+/// Starts what is made of the plan that is described, or from the screens of a run of its plan.
+pub(super) fn start_with(app: &mut App, make: impl Fn(&Plan) -> Plan) -> Vec<Effect> {
     if app.conditions().running {
         return Vec::new();
     }
-    if app.screen == Screen::Run
+    if app.screen != Screen::Setup
         && let Some(session) = &app.session
     {
-        return vec![Effect::Start(Box::new(session.plan.clone()), session.prompts.clone())];
+        return vec![Effect::Start(Box::new(make(&session.plan)), session.prompts.clone())];
     }
     let plan = match app.form.plan() {
-        Ok(plan) => plan,
+        Ok(plan) => make(&plan),
         Err((field, _)) => {
             // the reason stands beside the field
             app.form.focus = field;

@@ -22,26 +22,56 @@ pub struct Series {
     pub points: Vec<(f64, f64)>,
     /// Moments to mark: (seconds, what happened).
     pub marks: Vec<(f64, String)>,
+    /// Signs at places: (x, value, sign).
+    pub signs: Vec<(f64, f64, &'static str)>,
 }
 
-/// A chart: lines over seconds since the start of each lane.
+/// What the axis across shows.
+#[derive(Debug, Clone, Default)]
+pub enum Across {
+    /// Seconds from 0 to the end of the longest line.
+    #[default]
+    Seconds,
+    /// These names at these places.
+    Named(Vec<(f64, String)>),
+}
+
+/// A chart: lines over seconds, or over named places.
 #[derive(Debug, Clone, Default)]
 pub struct Chart {
     /// The lines.
     pub series: Vec<Series>,
     /// A level drawn as a dashed line, with its name.
     pub limit: Option<(f64, String)>,
+    /// The axis across.
+    pub across: Across,
+    /// The top of the value axis, where it is known.
+    pub top: Option<f64>,
 }
 
 impl Chart {
-    /// The end of the time axis, seconds.
-    fn end(&self) -> f64 {
-        let ends = self.series.iter().filter_map(|series| series.points.last());
-        ends.map(|(at, _)| *at).fold(1.0, f64::max)
+    /// Both ends of the axis across. Named places keep off the edges.
+    fn span(&self) -> (f64, f64) {
+        match &self.across {
+            Across::Seconds => {
+                let ends = self.series.iter().filter_map(|series| series.points.last());
+                let end = ends.map(|(at, _)| *at).filter(|at| *at > 0.0).reduce(f64::max);
+                (0.0, end.unwrap_or(1.0))
+            }
+            Across::Named(places) => {
+                let first = places.iter().map(|(at, _)| *at).fold(f64::MAX, f64::min);
+                let last = places.iter().map(|(at, _)| *at).fold(f64::MIN, f64::max);
+                let rim = ((last - first) * 0.06).max(0.1);
+                if places.is_empty() { (0.0, 1.0) } else { (first - rim, last + rim) }
+            }
+        }
     }
 
     /// The top of the value axis.
     fn top(&self) -> f64 {
+        if let Some(top) = self.top {
+            return top;
+        }
         let values = self.series.iter().flat_map(|series| &series.points).map(|(_, value)| *value);
         let highest = values.fold(0.0, f64::max);
         let limit = self.limit.as_ref().map(|(level, _)| *level);
@@ -79,7 +109,7 @@ pub fn render(frame: &mut Frame, area: Rect, chart: &Chart, theme: &Theme) {
         frame.render_widget(Line::styled(" nothing yet", theme.roles.muted), area);
         return;
     }
-    let (top, end) = (chart.top(), chart.end());
+    let (top, span) = (chart.top(), chart.span());
     let label = axis(top);
     let gutter = u16::try_from(text::width(&label)).unwrap_or(6).min(area.width / 3);
     let [plot_area, time_area] =
@@ -87,14 +117,17 @@ pub fn render(frame: &mut Frame, area: Rect, chart: &Chart, theme: &Theme) {
     let [value_area, plot_area] =
         Layout::horizontal([Constraint::Length(gutter), Constraint::Fill(1)]).areas(plot_area);
     render_values(frame, value_area, &label, theme);
-    render_times(frame, time_area, gutter, end, theme);
+    match &chart.across {
+        Across::Seconds => render_times(frame, time_area, gutter, span.1, theme),
+        Across::Named(places) => render_names(frame, time_area, gutter, places, span, theme),
+    }
     let background = theme.roles.text.bg.unwrap_or(Color::Reset);
     let canvas = Canvas::default()
         .marker(Marker::Braille)
         .background_color(background)
-        .x_bounds([0.0, end])
+        .x_bounds([span.0, span.1])
         .y_bounds([0.0, top])
-        .paint(|context| paint(context, chart, (end, top), plot_area.width, theme));
+        .paint(|context| paint(context, chart, (span, top), plot_area.width, theme));
     frame.render_widget(canvas, plot_area);
 }
 
@@ -118,10 +151,43 @@ fn render_times(frame: &mut Frame, area: Rect, gutter: u16, end: f64, theme: &Th
     frame.render_widget(line, area);
 }
 
-fn paint(context: &mut Context, chart: &Chart, size: (f64, f64), columns: u16, theme: &Theme) {
-    let (end, top) = size;
+/// Each name below its place; those that would touch the one before are left out.
+fn render_names(
+    frame: &mut Frame,
+    area: Rect,
+    gutter: u16,
+    places: &[(f64, String)],
+    (start, end): (f64, f64),
+    theme: &Theme,
+) {
+    let room = usize::from(area.width.saturating_sub(gutter));
+    let mut line = " ".repeat(usize::from(gutter));
+    let mut used = 0;
+    for (at, name) in places {
+        let width = text::width(name);
+        let middle = (at - start) / (end - start) * room.saturating_sub(1) as f64;
+        let column = (middle.round() as usize).saturating_sub(width / 2);
+        let column = column.min(room.saturating_sub(width));
+        if used > 0 && column <= used || column + width > room {
+            continue;
+        }
+        line.push_str(&" ".repeat(column - used));
+        line.push_str(name);
+        used = column + width;
+    }
+    frame.render_widget(Line::styled(line, theme.roles.muted), area);
+}
+
+fn paint(
+    context: &mut Context,
+    chart: &Chart,
+    size: ((f64, f64), f64),
+    columns: u16,
+    theme: &Theme,
+) {
+    let ((start, end), top) = size;
     if let Some((level, name)) = chart.limit.as_ref().filter(|(level, _)| *level <= top) {
-        paint_limit(context, *level, name, end, columns, theme);
+        paint_limit(context, *level, name, (start, end), columns, theme);
     }
     for series in &chart.series {
         let color = series.style.fg.unwrap_or(Color::Reset);
@@ -142,9 +208,12 @@ fn paint(context: &mut Context, chart: &Chart, size: (f64, f64), columns: u16, t
             });
             context.print(*at, top, Span::styled(what.clone(), series.style));
         }
-        if let Some((at, value)) = series.points.last() {
+        for (at, value, sign) in &series.signs {
+            context.print(*at, *value, Span::styled(*sign, super::bold(series.style)));
+        }
+        if let Some((at, value)) = series.points.last().filter(|_| !series.label.is_empty()) {
             // kept off the edge, where it would not be drawn
-            let at = at.min(end * (1.0 - 1.0 / f64::from(columns.max(2))));
+            let at = at.min(end - (end - start) / f64::from(columns.max(2)));
             context.print(
                 at,
                 *value,
@@ -158,18 +227,18 @@ fn paint_limit(
     context: &mut Context,
     level: f64,
     name: &str,
-    end: f64,
+    (start, end): (f64, f64),
     columns: u16,
     theme: &Theme,
 ) {
     let color = theme.roles.warn.fg.unwrap_or(Color::Reset);
     let dashes = u32::from(columns / 2).max(1);
-    let step = end / f64::from(dashes);
+    let step = (end - start) / f64::from(dashes);
     for dash in 0..dashes {
-        let x1 = f64::from(dash) * step;
+        let x1 = start + f64::from(dash) * step;
         context.draw(&Stroke { x1, y1: level, x2: x1 + step / 2.0, y2: level, color });
     }
-    context.print(0.0, level, Span::styled(name.to_owned(), theme.roles.warn));
+    context.print(start, level, Span::styled(name.to_owned(), theme.roles.warn));
 }
 
 /// A line of eighth blocks of at most `columns`, scaled to its highest value.

@@ -6,7 +6,7 @@ use ratatui::text::{Line, Span};
 use ratatui::widgets::Paragraph;
 
 use super::{popup, popup_area};
-use crate::tui::app::App;
+use crate::tui::app::{App, Overlay};
 use crate::tui::picker::{Entry, Picker};
 use crate::tui::text;
 use crate::tui::theme::Theme;
@@ -47,6 +47,18 @@ pub fn render(frame: &mut Frame, area: Rect, picker: &Picker, theme: &Theme) {
 pub fn page(app: &App) -> usize {
     super::parts(app)
         .map_or(1, |parts| usize::from(parts.body.height.saturating_sub(AROUND)).max(1))
+}
+
+/// The entry under a position.
+pub fn entry_at(app: &App, at: Position) -> Option<usize> {
+    let Some(Overlay::Picker(picker)) = &app.overlay else { return None };
+    let body = super::parts(app)?.body;
+    let area = popup_area(body, 76, u16::MAX);
+    let first = area.y + 3;
+    let inside = area.contains(at) && at.y >= first && at.y + 1 < area.bottom();
+    let top = picker.selected.saturating_sub(page(app).saturating_sub(1));
+    let entry = inside.then(|| top + usize::from(at.y - first))?;
+    (entry < picker.entries.len()).then_some(entry)
 }
 
 fn entry_line<'a>(entry: &Entry, picker: &Picker, columns: usize, theme: &Theme) -> Line<'a> {

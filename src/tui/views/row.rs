@@ -11,8 +11,10 @@
 //! └────────────────┴────────────────┴────────────────┘
 //! ```
 
+use std::ops::Range;
+
 use ratatui::Frame;
-use ratatui::layout::{Constraint, Layout, Rect, Spacing};
+use ratatui::layout::{Constraint, Layout, Position, Rect, Spacing};
 use ratatui::style::{Modifier, Style};
 use ratatui::text::{Line, Span};
 use ratatui::widgets::Paragraph;
@@ -22,13 +24,16 @@ use super::{bold, counted, panel, wrapped};
 use crate::bench::recorder::{RowRecord, RowState};
 use crate::provider::FinishReason;
 use crate::tui::app::App;
-use crate::tui::session::Session;
+use crate::tui::session::{Session, occurrences};
 use crate::tui::text::{self, WrappedLine};
 use crate::tui::theme::Theme;
 use crate::units;
 
 /// The narrowest lane, borders included.
 const NARROWEST: u16 = 26;
+
+/// The most places of what is looked for that are marked in one text.
+const MOST_FOUND: usize = 10_000;
 
 /// Lines of counts and times below each output.
 const FACTS: u16 = 5;
@@ -95,6 +100,13 @@ pub fn last_scroll(app: &App) -> usize {
     extent().unwrap_or(0)
 }
 
+/// The lane under a position.
+pub fn lane_at(app: &App, at: Position) -> Option<usize> {
+    let session = app.session.as_ref()?;
+    let places = places(super::parts(app)?.body, session);
+    places.lanes.into_iter().find(|(_, area)| area.contains(at)).map(|(lane, _)| lane)
+}
+
 fn prompt_text(session: &Session) -> &str {
     session.prompts.prompts.get(session.row).map_or("", |prompt| prompt.content.display())
 }
@@ -136,8 +148,14 @@ fn render_lane(frame: &mut Frame, area: Rect, session: &Session, lane: usize, th
     let (sign, style) = row_sign(record, is_reference, theme);
     let label = &session.recorder.lanes[lane].spec.label;
     let room = usize::from(area.width).saturating_sub(10);
+    // what is copied is that of the lane in focus
+    let focused = lane == session.lane && session.recorder.lanes.len() > 1;
+    let title_style = match focused {
+        true => bold(theme.lane(lane)).patch(theme.roles.selected),
+        false => bold(theme.lane(lane)),
+    };
     let title = Line::from(vec![
-        Span::styled(format!(" {} {} ", lane + 1, text::fit(label, room)), bold(theme.lane(lane))),
+        Span::styled(format!(" {} {} ", lane + 1, text::fit(label, room)), title_style),
         Span::styled(format!("{sign} "), style),
     ]);
     frame.render_widget(panel(title, theme), area);
@@ -147,7 +165,12 @@ fn render_lane(frame: &mut Frame, area: Rect, session: &Session, lane: usize, th
     let wanted = session.scroll + usize::from(inside.height);
     let lines = text::wrap(shown_text(record), inside.width.into(), wanted.min(MOST_LINES));
     let visible = lines.iter().skip(session.scroll);
-    let mut shown: Vec<Line> = visible.map(|line| marked_line(line, mark, theme)).collect();
+    let marks = Marks {
+        first: mark,
+        differing: session.differences.of_lane(lane),
+        found: occurrences(&record.text, &session.search, MOST_FOUND),
+    };
+    let mut shown: Vec<Line> = visible.map(|line| marked_line(line, &marks, theme)).collect();
     if mark == Some(record.text.len()) && wanted > lines.len() && !shown.is_empty() {
         // the text ends where the other one goes on
         let end = Span::styled("∎", first_difference_style(theme));
@@ -192,14 +215,33 @@ fn first_difference_style(theme: &Theme) -> Style {
     theme.roles.difference.add_modifier(Modifier::REVERSED)
 }
 
-/// A line whose clusters are marked from `mark` on, the first of them most.
-fn marked_line(line: &WrappedLine<'_>, mark: Option<usize>, theme: &Theme) -> Line<'static> {
+/// What is marked in a text.
+struct Marks<'a> {
+    /// The first difference.
+    first: Option<usize>,
+    /// Words that the other text does not have.
+    differing: &'a [Range<usize>],
+    /// Places of what is looked for.
+    found: Vec<Range<usize>>,
+}
+
+fn within(ranges: &[Range<usize>], at: usize) -> bool {
+    let next = ranges.partition_point(|range| range.end <= at);
+    ranges.get(next).is_some_and(|range| range.contains(&at))
+}
+
+/// A line whose differing words are marked, the first difference most.
+fn marked_line(line: &WrappedLine<'_>, marks: &Marks<'_>, theme: &Theme) -> Line<'static> {
     let mut spans: Vec<Span<'static>> = Vec::new();
     for cluster in line {
-        let style = match mark {
-            Some(mark) if cluster.at == mark => first_difference_style(theme),
-            Some(mark) if cluster.at > mark => theme.roles.difference,
-            Some(_) | None => theme.roles.text,
+        let style = if marks.first == Some(cluster.at) {
+            first_difference_style(theme)
+        } else if within(&marks.found, cluster.at) {
+            theme.roles.selected
+        } else if within(marks.differing, cluster.at) {
+            theme.roles.difference
+        } else {
+            theme.roles.text
         };
         match spans.last_mut().filter(|span| span.style == style) {
             Some(span) => span.content.to_mut().push_str(&cluster.shown),

@@ -23,7 +23,7 @@ use ratatui::text::{Line, Span};
 use super::counted;
 use crate::bench::recorder::{LaneState, RowRecord, RowState};
 use crate::tui::app::App;
-use crate::tui::session::{Figures, Session};
+use crate::tui::session::{Figures, Session, SizeChange};
 use crate::tui::text;
 use crate::tui::theme::Theme;
 use crate::units;
@@ -87,7 +87,7 @@ pub fn render(frame: &mut Frame, area: Rect, session: &Session, app: &App) {
         lanes::render_selected(frame, places.lanes, session, theme);
     }
     if places.charts.height > 0 {
-        charts::render(frame, places.charts, session, theme);
+        charts::render(frame, places.charts, session, app);
     }
     outputs::render(frame, places.outputs, session, places.side_by_side(), theme);
 }
@@ -112,7 +112,7 @@ pub fn lane_at(app: &App, at: Position) -> Option<usize> {
 pub fn row_at(app: &App, at: Position) -> Option<usize> {
     let (session, table) = table(app)?;
     let line = table.contains(at).then(|| usize::from(at.y - table.y))?;
-    Some(session.top + line).filter(|row| *row < session.recorder.rows())
+    session.row_at(session.top + line)
 }
 
 fn table(app: &App) -> Option<(&Session, Rect)> {
@@ -122,7 +122,7 @@ fn table(app: &App) -> Option<(&Session, Rect)> {
 }
 
 /// How the run stands, and how long it will take.
-fn status_line(session: &Session, columns: u16, app: &App) -> Line<'static> {
+pub(super) fn status_line(session: &Session, columns: u16, app: &App) -> Line<'static> {
     let theme = app.theme();
     let roles = &theme.roles;
     let room = usize::from(columns).saturating_sub(4);
@@ -143,10 +143,13 @@ fn status_line(session: &Session, columns: u16, app: &App) -> Line<'static> {
         ]);
     }
     let spinner = spinner(app.now.saturating_duration_since(session.recorder.epoch));
+    let replay = if session.replay { "replay · " } else { "" };
     let text = match (&session.recorder.preparing, session.stopping) {
         (_, true) => "stopping; what was finished is kept".to_owned(),
         (Some(what), false) => text::fit(what, room),
-        (None, false) => running_text(session, room),
+        (None, false) => {
+            format!("{replay}{}", running_text(session, room.saturating_sub(text::width(replay))))
+        }
     };
     Line::from(vec![Span::styled(format!(" {spinner} "), roles.accent), Span::raw(text)])
 }
@@ -168,9 +171,22 @@ fn running_text(session: &Session, room: usize) -> String {
     if session.plan.repeats > 1 {
         facts.push(format!("pass {} of {}", record.passes.len(), session.plan.repeats));
     }
-    facts.extend(session.live_batch_size().map(|size| format!("batch size {size}")));
+    facts.extend(match figures.change {
+        Some(change) => Some(format!("batch size {}", change_words(change))),
+        None => session.live_batch_size().map(|size| format!("batch size {size}")),
+    });
     facts.extend(figures.left.map(|left| format!("≈{} left in this lane", units::duration(left))));
     text::pieces(facts.iter().map(String::as_str), " · ", room)
+}
+
+/// `16→24: 210→262 tok/s, +24.8 %`.
+fn change_words(change: SizeChange) -> String {
+    let sizes = format!("{}→{}", change.from, change.to);
+    let (Some(before), Some(after)) = (change.before, change.after) else { return sizes };
+    let throughput = format!("{}→{}", units::significant(before), units::throughput(after));
+    let gain = after / before - 1.0;
+    let sign = if gain < 0.0 { "−" } else { "+" };
+    format!("{sizes}: {throughput}, {sign}{}", units::percent(gain.abs()))
 }
 
 fn spinner(elapsed: std::time::Duration) -> char {
@@ -179,7 +195,7 @@ fn spinner(elapsed: std::time::Duration) -> char {
 }
 
 /// How a lane stands, in a word or a count, with its sign.
-fn lane_state(session: &Session, lane: usize) -> String {
+pub(super) fn lane_state(session: &Session, lane: usize) -> String {
     let record = &session.recorder.lanes[lane];
     let figures = &session.figures[lane];
     let rows = session.recorder.rows();

@@ -2,7 +2,7 @@
 //! told to run one test that is otherwise ignored. So defects can be had without building any
 //! into the program.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -54,6 +54,18 @@ impl Services for Panicking {
 
     fn start(&self, _plan: Plan, _prompts: Arc<PromptList>) -> anyhow::Result<RunHandle> {
         panic!("the screen fell over")
+    }
+
+    fn keep_paste(&self, _text: &str) -> anyhow::Result<PathBuf> {
+        anyhow::bail!("nothing is kept here")
+    }
+
+    fn keep_theme(&self, _name: &str) -> anyhow::Result<()> {
+        anyhow::bail!("nothing is kept here")
+    }
+
+    fn runs(&self) -> PathBuf {
+        PathBuf::from("/no/runs")
     }
 
     fn export(&self, request: &ExportRequest) -> Reply {

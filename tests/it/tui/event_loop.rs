@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use batchgen::tui::app::{App, Exit};
 use batchgen::tui::event_loop::{self, Inputs, Running};
+use batchgen::tui::terminal::Host;
 use crossterm::event::{Event, KeyCode, KeyEvent, KeyModifiers};
 use futures_util::stream;
 use ratatui::Terminal;
@@ -18,6 +19,19 @@ use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 
 use super::fixture;
 use super::scripted::{Script, ScriptedServices};
+
+/// A terminal that nobody suspends and without a clipboard.
+struct NoHost;
+
+impl Host for NoHost {
+    fn suspend(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn copy(&mut self, _text: &str) -> io::Result<()> {
+        Ok(())
+    }
+}
 
 /// What the test sees of the loop while it runs.
 #[derive(Clone, Default)]
@@ -128,9 +142,9 @@ async fn play(script: Script, prompts: usize, story: impl AsyncFnOnce(&User)) ->
         panics: told,
     };
     let services = Arc::new(services);
-    let suspend = &mut || Ok(());
+    let mut host = NoHost;
     let (ended, ()) = tokio::join!(
-        event_loop::run(&mut terminal, inputs, services, &mut app, suspend),
+        event_loop::run(&mut terminal, inputs, services, &mut app, &mut host),
         story(&user)
     );
     let (exit, running) = ended.unwrap();

@@ -16,6 +16,7 @@ use batchgen::provider::{
 use batchgen::sampling::Sampling;
 use batchgen::tui::app::{App, Effect, Opening, Reply};
 use batchgen::tui::form::{ModelFacts, Preset, PromptQuery, PromptTokens};
+use batchgen::tui::keymap::Keymap;
 use batchgen::tui::session::{RunStart, Session};
 use batchgen::tui::{theme, update, views};
 use crossterm::event::{Event as TerminalEvent, KeyCode, KeyEvent, KeyModifiers};
@@ -87,6 +88,7 @@ pub fn opening() -> Opening {
             ("quickstart".into(), "32 varied short questions and tasks".into()),
             ("canary".into(), "each prompt asks to repeat its own code word".into()),
         ],
+        keymap: Keymap::default(),
         themes: theme::shipped(),
         theme: 0,
         folder: PathBuf::from("/home/someone"),
@@ -161,6 +163,39 @@ impl Bench {
         bench
     }
 
+    /// A sweep whose first `ended` sizes have run.
+    pub fn sweep(width: u16, height: u16, ended: usize) -> Self {
+        let sizes = [1usize, 2, 4, 8, 16];
+        let lanes: Vec<String> = sizes.iter().map(|size| format!("batched:{size}")).collect();
+        let mut bench = Self::started(width, height, &lanes.join(","), 8);
+        let mut begin = 100;
+        for (lane, size) in sizes.iter().enumerate().take(ended) {
+            bench.run(10, RunEvent::ProviderReady { lane, info: info() });
+            bench.run(begin, RunEvent::LaneStarted { lane, repeat: 0 });
+            // a step costs 4 and half a row
+            let took = 200 * (4 + *size as u64 / 2).max(1) / *size as u64 * 8;
+            for (row, answer) in ANSWERS.iter().enumerate() {
+                bench.provider(begin, Event::Submitted { row });
+                let share = took * (row as u64 / *size as u64 * *size as u64) / 8;
+                let span = took * (*size as u64).min(8) / 8;
+                bench.answer(begin + share + 20, span - 20, row, answer);
+            }
+            let kv = 1_400_000 * *size as u64;
+            bench.memory(begin + took, 190_000_000, kv);
+            begin += took;
+            bench.finish_lane(begin);
+        }
+        if ended == sizes.len() {
+            bench.run(begin + 10, RunEvent::RunFinished);
+            update::run_closed(&mut bench.app);
+        } else {
+            bench.run(begin, RunEvent::LaneStarted { lane: ended, repeat: 0 });
+            bench.provider(begin, Event::Submitted { row: 0 });
+        }
+        bench.at(begin + 500);
+        bench
+    }
+
     pub fn reply(&mut self, reply: Reply) {
         let effects = self.effects(reply);
         assert!(effects.is_empty(), "{effects:?}");
@@ -186,7 +221,11 @@ impl Bench {
     }
 
     pub fn ready_providers(&mut self) {
-        for lane in 0..3 {
+        self.ready_providers_of(3);
+    }
+
+    pub fn ready_providers_of(&mut self, lanes: usize) {
+        for lane in 0..lanes {
             self.run(10, RunEvent::ProviderReady { lane, info: info() });
         }
     }

@@ -1,4 +1,4 @@
-//! A snapshot of every screen at 80×24 and 120×40.
+//! A snapshot of every screen at 80×24, 120×40 and 200×60.
 
 use batchgen::bench::event::RunEvent;
 use batchgen::provider::{Event, Failure, FailureKind};
@@ -10,9 +10,9 @@ use insta::assert_snapshot;
 
 use super::fixture::Bench;
 
-/// Draws the same thing at both sizes.
-fn at_both_sizes(name: &str, make: impl Fn(u16, u16) -> Bench) {
-    for (width, height) in [(80, 24), (120, 40)] {
+/// Draws the same thing at all three sizes.
+pub fn at_all_sizes(name: &str, make: impl Fn(u16, u16) -> Bench) {
+    for (width, height) in [(80, 24), (120, 40), (200, 60)] {
         let bench = make(width, height);
         assert_snapshot!(format!("{name}_{width}x{height}"), bench.screen());
     }
@@ -20,17 +20,17 @@ fn at_both_sizes(name: &str, make: impl Fn(u16, u16) -> Bench) {
 
 #[test]
 fn setup_says_what_will_run() {
-    at_both_sizes("setup", Bench::ready);
+    at_all_sizes("setup", Bench::ready);
 }
 
 #[test]
 fn setup_before_anything_is_known() {
-    at_both_sizes("setup_loading", Bench::opened);
+    at_all_sizes("setup_loading", Bench::opened);
 }
 
 #[test]
 fn setup_shows_the_reason_beside_a_wrong_field() {
-    at_both_sizes("setup_wrong_lanes", |width, height| {
+    at_all_sizes("setup_wrong_lanes", |width, height| {
         let mut bench = Bench::ready(width, height);
         bench.app.form.focus = Field::Lanes;
         bench.key(KeyCode::Enter);
@@ -43,7 +43,7 @@ fn setup_shows_the_reason_beside_a_wrong_field() {
 
 #[test]
 fn setup_shows_what_is_known_about_the_model() {
-    at_both_sizes("setup_model", |width, height| {
+    at_all_sizes("setup_model", |width, height| {
         let mut bench = Bench::ready(width, height);
         bench.app.form.focus = Field::Model;
         bench
@@ -52,7 +52,7 @@ fn setup_shows_what_is_known_about_the_model() {
 
 #[test]
 fn the_picker_shows_built_in_lists_and_files() {
-    at_both_sizes("picker", |width, height| {
+    at_all_sizes("picker", |width, height| {
         let mut bench = Bench::ready(width, height);
         bench.app.form.focus = Field::Prompts;
         bench.key(KeyCode::Enter);
@@ -68,7 +68,7 @@ fn the_picker_shows_built_in_lists_and_files() {
 
 #[test]
 fn a_model_that_is_being_loaded_is_said() {
-    at_both_sizes("run_preparing", |width, height| {
+    at_all_sizes("run_preparing", |width, height| {
         let mut bench = Bench::started(width, height, "sequential,async:4,batched:4", 8);
         bench
             .run(10, RunEvent::Preparing("fetching smollm2-135m-instruct: 45.0 of 98.0 MB".into()));
@@ -79,17 +79,17 @@ fn a_model_that_is_being_loaded_is_said() {
 
 #[test]
 fn a_run_half_way() {
-    at_both_sizes("run_half_way", Bench::half_way);
+    at_all_sizes("run_half_way", Bench::half_way);
 }
 
 #[test]
 fn a_finished_run() {
-    at_both_sizes("run_done", Bench::done);
+    at_all_sizes("run_done", Bench::done);
 }
 
 #[test]
 fn a_failed_lane_and_its_notice() {
-    at_both_sizes("run_failed", |width, height| {
+    at_all_sizes("run_failed", |width, height| {
         let mut bench = Bench::started(width, height, "sequential,batched:4", 8);
         bench.run(100, RunEvent::LaneStarted { lane: 0, repeat: 0 });
         bench.provider(100, Event::Submitted { row: 0 });
@@ -107,7 +107,7 @@ fn a_failed_lane_and_its_notice() {
 
 #[test]
 fn a_live_change_of_the_batch_size_is_marked() {
-    at_both_sizes("run_batch_size", |width, height| {
+    at_all_sizes("run_batch_size", |width, height| {
         let mut bench = Bench::started(width, height, "sequential,async:4,batched:4", 8);
         bench.ready_providers();
         bench.sequential_lane();
@@ -120,7 +120,7 @@ fn a_live_change_of_the_batch_size_is_marked() {
 
 #[test]
 fn a_row_with_a_difference() {
-    at_both_sizes("row", |width, height| {
+    at_all_sizes("row", |width, height| {
         let mut bench = Bench::done(width, height);
         bench.key(KeyCode::Home);
         bench.key(KeyCode::Enter);
@@ -131,7 +131,7 @@ fn a_row_with_a_difference() {
 
 #[test]
 fn help_lists_every_key() {
-    at_both_sizes("help", |width, height| {
+    at_all_sizes("help", |width, height| {
         let mut bench = Bench::done(width, height);
         bench.press('?');
         bench
@@ -139,8 +139,33 @@ fn help_lists_every_key() {
 }
 
 #[test]
+fn help_shows_what_is_looked_for() {
+    at_all_sizes("help_search", |width, height| {
+        let mut bench = Bench::done(width, height);
+        bench.press('?');
+        bench.press('/');
+        for c in "batch".chars() {
+            bench.press(c);
+        }
+        bench
+    });
+}
+
+#[test]
+fn the_palette_finds_what_can_be_done() {
+    at_all_sizes("palette", |width, height| {
+        let mut bench = Bench::done(width, height);
+        bench.press(':');
+        for c in "rep".chars() {
+            bench.press(c);
+        }
+        bench
+    });
+}
+
+#[test]
 fn export_names_the_format_of_the_extension() {
-    at_both_sizes("export", |width, height| {
+    at_all_sizes("export", |width, height| {
         let mut bench = Bench::done(width, height);
         bench.press('e');
         bench
@@ -149,7 +174,7 @@ fn export_names_the_format_of_the_extension() {
 
 #[test]
 fn notices_are_shown_whole() {
-    at_both_sizes("notices", |width, height| {
+    at_all_sizes("notices", |width, height| {
         let mut bench = Bench::started(width, height, "sequential,batched:4", 8);
         let notice = "the tokenizer's pre-tokenizer is not known to this version, so token counts may be \
                       off by a few; \u{1b}[31mthis is not red";
@@ -161,7 +186,7 @@ fn notices_are_shown_whole() {
 
 #[test]
 fn leaving_a_run_is_asked_about() {
-    at_both_sizes("quitting", |width, height| {
+    at_all_sizes("quitting", |width, height| {
         let mut bench = Bench::half_way(width, height);
         bench.press('q');
         bench

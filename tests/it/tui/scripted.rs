@@ -129,6 +129,18 @@ impl Services for ScriptedServices {
         start(Job { plan, prompts }, Arc::new(self.script), &self.runs)
     }
 
+    fn keep_paste(&self, _text: &str) -> anyhow::Result<PathBuf> {
+        anyhow::bail!("nothing is kept here")
+    }
+
+    fn keep_theme(&self, _name: &str) -> anyhow::Result<()> {
+        anyhow::bail!("nothing is kept here")
+    }
+
+    fn runs(&self) -> PathBuf {
+        self.runs.clone()
+    }
+
     fn export(&self, request: &ExportRequest) -> Reply {
         Reply::Exported(request.path.display().to_string())
     }

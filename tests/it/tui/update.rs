@@ -282,8 +282,8 @@ fn any_key() -> impl Strategy<Value = TerminalEvent> {
     let code = prop_oneof![
         any::<char>().prop_map(KeyCode::Char),
         proptest::sample::select(vec![
-            'r', 'q', 'n', 'y', '?', '!', 'e', 'd', 'D', 'j', 'k', 'f', 'T', '+', '-', ' ', 'p',
-            'g', 'G', 'l', '/', '9'
+            'r', 'q', 'n', '?', '!', 'e', 'd', 'D', 'j', 'k', 'f', 'T', '+', '-', ' ', 'p', 'g',
+            'G', 'l', '/', '9', 's', 'm', 'H', 'c', ':', 'v', 'F', 'N', 'y'
         ])
         .prop_map(KeyCode::Char),
         proptest::sample::select(vec![
@@ -323,11 +323,13 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 48, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn no_keys_at_any_size_panic(events in proptest::collection::vec(any_key(), 0..60), stage in 0usize..4) {
+    fn no_keys_at_any_size_panic(events in proptest::collection::vec(any_key(), 0..60), stage in 0usize..6) {
         let mut bench = match stage {
             0 => Bench::opened(80, 24),
             1 => Bench::ready(61, 17),
             2 => Bench::half_way(80, 24),
+            3 => Bench::sweep(80, 24, 3),
+            4 => Bench::sweep(120, 40, 5),
             _ => Bench::done(120, 40),
         };
         for event in events {
@@ -345,10 +347,11 @@ proptest! {
 
     #[test]
     fn no_size_panics(width in 1u16..=130, height in 1u16..=45) {
-        for make in [Bench::ready, Bench::half_way, Bench::done] {
+        let sweep = |width, height| Bench::sweep(width, height, 4);
+        for make in [Bench::ready, Bench::half_way, Bench::done, sweep] {
             let mut bench = make(width, height);
             bench.screen();
-            for keys in [vec!['?'], vec!['e'], vec!['!'], vec!['q']] {
+            for keys in [vec!['?'], vec!['?', '/', 'a'], vec!['e'], vec!['!'], vec!['T'], vec![':', 'a'], vec!['/'], vec!['v'], vec!['F', 'F'], vec!['s'], vec!['H'], vec!['q']] {
                 for key in keys {
                     bench.press(key);
                 }
@@ -410,4 +413,80 @@ fn tokens_are_counted_anew_when_the_template_is_left_out_and_old_counts_are_drop
     assert_eq!(bench.app.form.counts(), None);
     bench.reply(Reply::Tokens(query.clone(), Some(PromptTokens { rows: vec![None; 8] })));
     assert_eq!(bench.app.form.counts().map(PromptTokens::total), Some(0));
+}
+
+/// What a hostile model or file name may hold.
+const HOSTILE: [&str; 6] = [
+    "\u{1b}[2J\u{1b}]0;owned\u{7}\u{9b}31m",
+    "\u{202e}reversed\u{2066}",
+    "z\u{200b}e\u{200d}r\u{feff}o\u{34f}",
+    "a\u{301}\u{301}\u{301}\u{301}\u{301}\u{301}\u{301}\u{301}\u{301}\u{301}\u{301}\u{301}b",
+    "\r\n\t\u{8}\u{7f}\u{0}",
+    "日本語🇫🇷👩‍👩‍👧",
+];
+
+#[test]
+fn hostile_text_neither_breaks_the_layout_nor_reaches_the_terminal() {
+    for hostile in HOSTILE {
+        let mut bench = Bench::started(80, 24, "sequential,batched:2", 3);
+        let mut info = super::fixture::info();
+        info.model = hostile.to_owned();
+        info.device = hostile.to_owned();
+        for lane in 0..2 {
+            bench.run(10, RunEvent::ProviderReady { lane, info: info.clone() });
+            bench.run(20, RunEvent::LaneStarted { lane, repeat: 0 });
+            let text = format!("{hostile} lane {lane}");
+            bench.provider(30, Event::Tokens { row: 0, count: 1, ids: vec![], text });
+            bench.provider(40, Event::Notice(hostile.into()));
+            let usage = batchgen::provider::Usage::default();
+            let reason = batchgen::provider::FinishReason::Other(hostile.into());
+            bench.provider(50, Event::Finished { row: 0, usage, reason });
+            bench.run(60, RunEvent::LaneFinished { failure: None });
+        }
+        bench.run(70, RunEvent::Preparing(hostile.into()));
+        bench.at(1_000);
+        for keys in ["", "\r", "!", "F", "v"] {
+            for key in keys.chars() {
+                if key == '\r' {
+                    bench.key(KeyCode::Enter)
+                } else {
+                    bench.press(key)
+                };
+            }
+            bench.at(1_500);
+            let screen = bench.screen();
+            let harmful = |c: char| {
+                c.is_control() && c != '\n'
+                    || matches!(c, '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}')
+            };
+            assert!(!screen.chars().any(harmful), "{hostile:?}\n{screen}");
+            let borders = screen.lines().filter(|line| line.starts_with('│'));
+            for line in borders {
+                use unicode_width::UnicodeWidthStr;
+                assert_eq!(line.width(), 80, "{hostile:?} {keys:?}\n{screen}");
+            }
+            bench.key(KeyCode::Esc);
+        }
+    }
+}
+
+#[test]
+fn ten_megabytes_without_a_space_are_looked_at_without_waiting() {
+    let mut bench = Bench::started(120, 40, "sequential,batched:2", 2);
+    for lane in 0..2 {
+        bench.run(20, RunEvent::LaneStarted { lane, repeat: 0 });
+        let text = "x".repeat(10_000_000) + if lane == 0 { "a" } else { "b" };
+        bench.provider(30, Event::Tokens { row: 0, count: 1, ids: vec![], text });
+        let usage = batchgen::provider::Usage::default();
+        let reason = batchgen::provider::FinishReason::Length;
+        bench.provider(50, Event::Finished { row: 0, usage, reason });
+        bench.run(60, RunEvent::LaneFinished { failure: None });
+    }
+    bench.at(100);
+    bench.key(KeyCode::Home);
+    bench.key(KeyCode::Enter);
+    bench.at(400);
+    assert!(bench.screen().contains("xxxx"));
+    bench.press('y');
+    assert!(bench.screen().contains("more than a terminal's clipboard takes"));
 }

@@ -236,7 +236,11 @@ fn progress(session: &Session, lane: usize, columns: usize, theme: &Theme) -> Li
             ])
         }
         LaneState::Done | LaneState::Failed(_) | LaneState::Cancelled => {
-            Line::styled(format!("took {}", units::duration(figures.elapsed)), theme.roles.muted)
+            let took = format!("took {}", units::duration(figures.elapsed));
+            let change = figures.change.map(super::change_words);
+            let pieces = [Some(took), change];
+            let pieces = pieces.iter().flatten().map(String::as_str);
+            Line::styled(text::pieces(pieces, "  ", columns), theme.roles.muted)
         }
     }
 }

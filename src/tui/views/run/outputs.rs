@@ -9,7 +9,7 @@ use ratatui::widgets::Paragraph;
 
 use super::row_sign;
 use crate::bench::recorder::{RowRecord, RowState};
-use crate::tui::session::Session;
+use crate::tui::session::{Filter, Session};
 use crate::tui::text;
 use crate::tui::theme::Theme;
 use crate::tui::views::panel;
@@ -46,6 +46,7 @@ pub(super) fn render(
         Span::raw(" outputs "),
         Span::styled("─ ", theme.roles.border),
         Span::raw(format!("{follow}row {} of {rows} ", (session.row + 1).min(rows))),
+        Span::styled(filtered(session), theme.roles.accent),
     ]);
     frame.render_widget(panel(title, theme), area);
     let table = table(area);
@@ -55,9 +56,22 @@ pub(super) fn render(
     let columns = columns(session, all_lanes, usize::from(table.width));
     let heading = Rect { y: table.y - 1, height: 1, ..table };
     frame.render_widget(heading_line(session, &columns, theme), heading);
-    let last = rows.min(session.top.saturating_add(table.height.into()));
-    let lines = (session.top..last).map(|row| row_line(session, row, &columns, theme));
+    let last = session.top.saturating_add(table.height.into());
+    let shown = (session.top..last).map_while(|place| session.row_at(place));
+    let lines = shown.map(|row| row_line(session, row, &columns, theme));
     frame.render_widget(Paragraph::new(lines.collect::<Vec<_>>()), table);
+}
+
+/// Which rows are shown, and what is looked for, where the user chose.
+fn filtered(session: &Session) -> String {
+    let mut facts = Vec::new();
+    if session.filter != Filter::All {
+        facts.push(format!("─ {}: {} ", session.filter.word(), session.shown_rows()));
+    }
+    if !session.search.is_empty() {
+        facts.push(format!("─ /{} ", text::fit(&session.search, 20)));
+    }
+    facts.concat()
 }
 
 fn columns(session: &Session, all_lanes: bool, width: usize) -> Columns {

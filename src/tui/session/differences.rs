@@ -1,0 +1,174 @@
+//! Which words of a row's outputs differ from the reference, kept until a text changes.
+
+use std::ops::Range;
+use std::time::Duration;
+
+use similar::{Algorithm, ChangeTag, TextDiff};
+
+use crate::bench::recorder::{LaneRecord, Recorder, RowState};
+
+/// Longer texts are not compared word by word: all from the first difference on is marked.
+const MOST_BYTES: usize = 100_000;
+
+/// After this the rest of a text counts as different.
+const PATIENCE: Duration = Duration::from_millis(40);
+
+/// What differs in one row.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Differences {
+    /// Row, lane in focus, and the lengths of all texts that are done.
+    of: (usize, usize, Vec<Option<usize>>),
+    /// For each lane the byte ranges of its text that differ.
+    ranges: Vec<Vec<Range<usize>>>,
+}
+
+impl Differences {
+    /// The ranges of a lane's text that differ, in order.
+    pub fn of_lane(&self, lane: usize) -> &[Range<usize>] {
+        self.ranges.get(lane).map_or(&[], Vec::as_slice)
+    }
+
+    /// Compares anew where a text has changed. The reference is compared with the lane in
+    /// focus, or with the first one that differs.
+    pub fn refresh(&mut self, record: &Recorder, row: usize, focus: usize) {
+        let text = |lane: &LaneRecord| {
+            let row = lane.pass()?.rows.get(row)?;
+            (row.state == RowState::Done).then(|| row.text.clone())
+        };
+        let lengths = record.lanes.iter().map(|lane| {
+            let row = lane.pass()?.rows.get(row)?;
+            (row.state == RowState::Done).then_some(row.text.len())
+        });
+        let of = (row, focus, lengths.collect());
+        if self.of == of {
+            return;
+        }
+        self.of = of;
+        let texts: Vec<Option<String>> = record.lanes.iter().map(text).collect();
+        self.ranges = vec![Vec::new(); texts.len()];
+        let Some(reference) = texts.get(record.reference).cloned().flatten() else { return };
+        let mut facing: Option<usize> = None;
+        for (lane, text) in texts.iter().enumerate() {
+            let Some(text) = text.as_ref().filter(|text| **text != reference) else { continue };
+            let (ours, theirs) = differing(&reference, text);
+            self.ranges[lane] = theirs;
+            if facing.is_none() || lane == focus {
+                facing = Some(lane);
+                self.ranges[record.reference] = ours;
+            }
+        }
+    }
+}
+
+/// The ranges of both texts that the other one does not have.
+fn differing(a: &str, b: &str) -> (Vec<Range<usize>>, Vec<Range<usize>>) {
+    if a.len().max(b.len()) > MOST_BYTES {
+        let from = |text: &str, other: &str| crate::tui::text::first_difference(text, other);
+        let rest =
+            |text: &str, at: Option<usize>| at.map(|at| at..text.len()).into_iter().collect();
+        return (rest(a, from(a, b)), rest(b, from(b, a)));
+    }
+    let diff = TextDiff::configure().algorithm(Algorithm::Myers).timeout(PATIENCE).diff_words(a, b);
+    let (mut ours, mut theirs) = (Vec::new(), Vec::new());
+    let (mut in_a, mut in_b) = (0, 0);
+    for change in diff.iter_all_changes() {
+        let length = change.value().len();
+        match change.tag() {
+            ChangeTag::Equal => {
+                in_a += length;
+                in_b += length;
+            }
+            ChangeTag::Delete => {
+                extend(&mut ours, in_a..in_a + length);
+                in_a += length;
+            }
+            ChangeTag::Insert => {
+                extend(&mut theirs, in_b..in_b + length);
+                in_b += length;
+            }
+        }
+    }
+    (ours, theirs)
+}
+
+fn extend(ranges: &mut Vec<Range<usize>>, next: Range<usize>) {
+    match ranges.last_mut() {
+        Some(last) if last.end == next.start => last.end = next.end,
+        Some(_) | None => ranges.push(next),
+    }
+}
+
+/// Where a text holds another one, small and capital ASCII letters alike; at most `most` places.
+pub fn occurrences(text: &str, wanted: &str, most: usize) -> Vec<Range<usize>> {
+    let (text, wanted) = (text.as_bytes(), wanted.as_bytes());
+    let Some(first) = wanted.first() else { return Vec::new() };
+    let mut found = Vec::new();
+    let mut at = 0;
+    while at + wanted.len() <= text.len() && found.len() < most {
+        let here = &text[at..at + wanted.len()];
+        if text[at].eq_ignore_ascii_case(first) && here.eq_ignore_ascii_case(wanted) {
+            found.push(at..at + wanted.len());
+            at += wanted.len();
+        } else {
+            at += 1;
+        }
+    }
+    found
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn words<'a>(text: &'a str, ranges: &[Range<usize>]) -> Vec<&'a str> {
+        ranges.iter().map(|range| &text[range.clone()]).collect()
+    }
+
+    #[test]
+    fn only_the_words_that_differ_are_marked() {
+        let (a, b) = ("One, two, three, four, five.", "One, two, three, 四, five, six.");
+        let (ours, theirs) = differing(a, b);
+        assert_eq!(words(a, &ours), ["four,", "five."]);
+        assert_eq!(words(b, &theirs), ["四, five,", "six."]);
+    }
+
+    #[test]
+    fn a_huge_text_is_marked_from_the_first_difference_on() {
+        let a = "x ".repeat(100_000);
+        let b = format!("{}y", &a[..60_000]);
+        let (ours, theirs) = differing(&a, &b);
+        let ends = |ranges: &[Range<usize>]| -> Vec<(usize, usize)> {
+            ranges.iter().map(|range| (range.start, range.end)).collect()
+        };
+        let (ours, theirs) = (ends(&ours), ends(&theirs));
+        assert_eq!((ours, theirs), (vec![(60_000, 200_000)], vec![(60_000, 60_001)]));
+    }
+
+    #[test]
+    fn a_text_is_found_in_any_case() {
+        let starts = |text, wanted| {
+            occurrences(text, wanted, 9).iter().map(|range| range.start).collect::<Vec<_>>()
+        };
+        assert_eq!(starts("The Nile, the nile", "NILE"), [4, 14]);
+        assert_eq!(starts("日本", "本"), [3]);
+        assert_eq!(starts("aaa", "aa"), [0]);
+        assert!(occurrences("abc", "", 9).is_empty() && occurrences("", "a", 9).is_empty());
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_not_marked_is_the_same(a in "[ab\u{301}日 \n]{0,40}", b in "[ab\u{301}日 \n]{0,40}") {
+            let (ours, theirs) = differing(&a, &b);
+            let rest = |text: &str, ranges: &[Range<usize>]| {
+                let mut rest = text.to_owned();
+                for range in ranges.iter().rev() {
+                    rest.replace_range(range.clone(), "");
+                }
+                rest
+            };
+            prop_assert_eq!(rest(&a, &ours), rest(&b, &theirs));
+        }
+    }
+}
