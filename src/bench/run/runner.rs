@@ -31,6 +31,8 @@ pub(super) struct Runner {
     controls: Controls,
     open: Vec<(ProviderSpec, Arc<dyn Provider>)>,
     purse: Purse,
+    /// Providers that failed to open, each with the lane that needed it first.
+    failed: Vec<(ProviderSpec, usize, FailureKind)>,
     log: Log,
 }
 
@@ -90,7 +92,7 @@ impl Runner {
             lost: None,
         };
         let purse = Purse::new(job.plan.max_cost_usd, &log.recorder);
-        Self { job, providers, controls, open: Vec::new(), purse, log }
+        Self { job, providers, controls, open: Vec::new(), failed: Vec::new(), purse, log }
     }
 
     /// Runs every lane, `repeats` times. Every second repeat runs the lanes in reverse order, so
@@ -180,7 +182,7 @@ impl Runner {
         let open = open.map(|(_, provider)| provider.clone());
         let provider = match &open {
             Some(provider) => provider.clone(),
-            None => self.open_provider(&spec).await?,
+            None => self.open_once(lane, &spec).await?,
         };
         let info = self.info(provider.as_ref());
         let spending = self.purse.open(lane, &self.log.recorder.lanes[lane], &info)?;
@@ -197,6 +199,26 @@ impl Runner {
         let batching = provider.batching(self.job.plan.raw);
         let price = self.providers.price(provider.info());
         ProviderInfo { batching, price, ..provider.info().clone() }
+    }
+
+    /// Opens a provider, unless it failed to open for an earlier lane and would fail again.
+    async fn open_once(
+        &mut self,
+        lane: usize,
+        spec: &ProviderSpec,
+    ) -> Result<Arc<dyn Provider>, Failure> {
+        if let Some((_, first, kind)) = self.failed.iter().find(|(failed, ..)| failed == spec) {
+            let first = &self.job.plan.lanes[*first].label;
+            let message = format!("not run: {} failed to open for lane {first}", spec.model);
+            return Err(Failure::new(*kind, message));
+        }
+        let opened = self.open_provider(spec).await;
+        if let Err(failure) = &opened
+            && !may_pass(failure.kind)
+        {
+            self.failed.push((spec.clone(), lane, failure.kind));
+        }
+        opened
     }
 
     async fn open_provider(&mut self, spec: &ProviderSpec) -> Result<Arc<dyn Provider>, Failure> {
@@ -260,6 +282,23 @@ impl Runner {
 /// The lanes in the order in which a repeat runs them.
 fn order(lanes: usize, repeat: usize) -> Vec<usize> {
     if repeat.is_multiple_of(2) { (0..lanes).collect() } else { (0..lanes).rev().collect() }
+}
+
+/// Whether opening again may succeed without any change.
+fn may_pass(kind: FailureKind) -> bool {
+    match kind {
+        FailureKind::RateLimited
+        | FailureKind::Overloaded
+        | FailureKind::Transport
+        | FailureKind::Cancelled => true,
+        FailureKind::Auth
+        | FailureKind::Protocol
+        | FailureKind::InvalidRequest
+        | FailureKind::Model
+        | FailureKind::OutOfMemory
+        | FailureKind::Unsupported
+        | FailureKind::Internal => false,
+    }
 }
 
 /// Whether a mode sends calls of many rows.

@@ -31,6 +31,7 @@ struct Shouter {
     running: AtomicUsize,
     most_running: AtomicUsize,
     opened: AtomicUsize,
+    does_not_open: Option<FailureKind>,
 }
 
 impl Shouter {
@@ -136,6 +137,9 @@ impl OpenProvider for Opener {
     ) -> Result<Arc<dyn Provider>, Failure> {
         progress("loading".into());
         self.0.opened.fetch_add(1, Ordering::SeqCst);
+        if let Some(kind) = self.0.does_not_open {
+            return Err(Failure::new(kind, "planted"));
+        }
         Ok(self.0.clone())
     }
 }
@@ -383,4 +387,21 @@ async fn repeats_run_every_lane_again_and_each_pass_is_kept() {
     }
     let warm_up_and_rows = provider.calls.lock().unwrap().len();
     assert_eq!(warm_up_and_rows, 1 + 3 * (3 + 1));
+}
+
+#[tokio::test]
+async fn a_model_that_does_not_open_is_tried_once_and_a_server_that_is_down_by_every_lane() {
+    for (kind, tried, second) in [
+        (FailureKind::Model, 1, "not run: loud failed to open for lane sequential"),
+        (FailureKind::Transport, 2, "planted"),
+    ] {
+        let provider = Shouter { does_not_open: Some(kind), ..Shouter::default() }.open();
+        let mut job = job(&["sequential", "batched:2"], 3);
+        job.plan.provider.model = "loud".into();
+        let recorder = run(job, provider.clone()).await;
+        assert_eq!(provider.opened.load(Ordering::SeqCst), tried);
+        let failures: Vec<_> = recorder.lanes.iter().map(|lane| lane.state.clone()).collect();
+        let failed = |message: &str| LaneState::Failed(Failure::new(kind, message));
+        assert_eq!(failures, [failed("planted"), failed(second)]);
+    }
 }
