@@ -71,7 +71,7 @@ pub struct GpuSample {
     /// Used by this process.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub this_process: Option<u64>,
-    /// `nvml`, `amdgpu sysfs`, `metal`.
+    /// `nvml`, `amdgpu sysfs`, `metal currentAllocatedSize`.
     pub source: String,
 }
 

@@ -52,6 +52,8 @@ pub use registry::{OpenProvider, Registry};
 pub use request::{BatchSize, Request};
 pub use spec::{MaxTokensField, ProviderSpec, ServerOptions};
 
+use crate::probe::GpuSample;
+
 /// Something that generates text for prompts.
 ///
 /// Contract of both calls: a row that runs to its end gives exactly one [`Event::Finished`] or
@@ -99,4 +101,10 @@ pub trait Provider: Send + Sync {
         sink: Sink,
         cancel: CancellationToken,
     ) -> Result<(), Failure>;
+
+    /// Memory of the device that computes, now, where no probe of the machine can read it and
+    /// the provider can.
+    fn device_memory(&self) -> Option<GpuSample> {
+        None
+    }
 }

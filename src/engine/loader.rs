@@ -70,6 +70,8 @@ pub struct Loaded {
     pub runner: AnyRunner,
     /// What it is.
     pub description: ModelDescription,
+    /// Where it computes.
+    pub device: Device,
     /// Keys and values of the GGUF header, where the weights came from one.
     pub metadata: Option<Metadata>,
 }
@@ -146,7 +148,7 @@ pub fn load(source: &ModelSource, options: &LoadOptions) -> Result<Loaded, Engin
         device: device::word(&device).to_string(),
         batch_invariant,
     };
-    Ok(Loaded { runner, description, metadata })
+    Ok(Loaded { runner, description, device, metadata })
 }
 
 pub(super) struct Opened {

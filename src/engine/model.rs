@@ -3,9 +3,12 @@
 
 use std::sync::Arc;
 
+use candle_core::Device;
+
 use super::call::{Call, Pushed, RowText};
 use super::chat_template::ChatTemplate;
 use super::detokenizer::Detokenizer;
+use super::device::{self, DeviceMemory};
 use super::error::EngineError;
 use super::loader::{self, LoadOptions, Loaded, ModelDescription};
 use super::prompt_encoding::encode_prompt;
@@ -29,6 +32,7 @@ pub struct Model {
     tokenizer: Arc<Tokenizer>,
     template: Option<ChatTemplate>,
     description: ModelDescription,
+    device: Device,
     weight_bytes: u64,
     max_slots: Option<usize>,
 }
@@ -39,7 +43,7 @@ impl Model {
     /// # Errors
     /// What cannot be run, and why, before anything large is allocated.
     pub fn load(source: &ModelSource, options: &LoadOptions) -> Result<Self, EngineError> {
-        let Loaded { runner, description, metadata } = loader::load(source, options)?;
+        let Loaded { runner, description, device, metadata } = loader::load(source, options)?;
         let tokenizer = Tokenizer::load(source, metadata.as_ref())?;
         let template = ChatTemplate::load(source, metadata.as_ref(), &tokenizer)?;
         let scheduling = SchedulerOptions {
@@ -52,12 +56,17 @@ impl Model {
         let (weight_bytes, max_slots) = (runner.weight_bytes(), runner.max_slots());
         let worker = Worker::spawn(runner, scheduling)?;
         let tokenizer = Arc::new(tokenizer);
-        Ok(Self { worker, tokenizer, template, description, weight_bytes, max_slots })
+        Ok(Self { worker, tokenizer, template, description, device, weight_bytes, max_slots })
     }
 
     /// What was loaded.
     pub fn description(&self) -> &ModelDescription {
         &self.description
+    }
+
+    /// What the device's driver says of this process's memory; `None` where it says nothing.
+    pub fn device_memory(&self) -> Option<DeviceMemory> {
+        device::memory(&self.device)
     }
 
     /// Bytes of the weights.

@@ -20,6 +20,7 @@ use crate::engine::call::{Call, CallEvent, CallRow, EndReason};
 use crate::engine::loader::{Kernels, LoadOptions, ModelDescription};
 use crate::engine::model::Model;
 use crate::engine::store::{Progress, Status, Store};
+use crate::probe::GpuSample;
 
 /// A model on this machine.
 pub struct Local {
@@ -135,6 +136,17 @@ impl Provider for Local {
             return Err(Failure::new(FailureKind::Unsupported, format!("{reason}; {instead}")));
         }
         self.call(requests, Box::new(move || batch_size.get()), sink, cancel).await
+    }
+
+    fn device_memory(&self) -> Option<GpuSample> {
+        let memory = self.model.device_memory()?;
+        Some(GpuSample {
+            name: self.info.device.clone(),
+            total: Some(memory.recommended),
+            used: None,
+            this_process: Some(memory.allocated),
+            source: "metal currentAllocatedSize".into(),
+        })
     }
 }
 

@@ -102,7 +102,8 @@ impl Lane {
                 }
                 due = probe.tick() => {
                     let late = Some(due.elapsed());
-                    let sample = log.probe.sample();
+                    let mut sample = log.probe.sample();
+                    sample.gpus.extend(self.provider.device_memory());
                     log.now(RunEvent::Probe(Sample { late, ..sample }));
                     log.now(RunEvent::Lag(lag.take()));
                 }

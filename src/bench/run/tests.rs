@@ -13,6 +13,7 @@ use super::*;
 use crate::bench::event::RunEvent;
 use crate::bench::recorder::{LaneState, RowState};
 use crate::config::{LaneSpec, OnError};
+use crate::probe::GpuSample;
 use crate::prompts::{Content, Prompt};
 use crate::provider::{
     Batching, Event, Failure, FailureKind, FinishReason, Provider, ProviderInfo, ProviderSpec,
@@ -122,6 +123,16 @@ impl Provider for Shouter {
         }
         self.running.fetch_sub(1, Ordering::SeqCst);
         Ok(())
+    }
+
+    fn device_memory(&self) -> Option<GpuSample> {
+        Some(GpuSample {
+            name: "horn".into(),
+            total: None,
+            used: None,
+            this_process: Some(1 << 50),
+            source: "the horn".into(),
+        })
     }
 }
 
@@ -404,4 +415,12 @@ async fn a_model_that_does_not_open_is_tried_once_and_a_server_that_is_down_by_e
         let failed = |message: &str| LaneState::Failed(Failure::new(kind, message));
         assert_eq!(failures, [failed("planted"), failed(second)]);
     }
+}
+
+#[tokio::test]
+async fn memory_that_only_the_provider_can_read_is_in_the_lane_with_its_source() {
+    let recorder = run(job(&["batched:2"], 3), Shouter::default().open()).await;
+    let pass = recorder.lanes[0].pass().unwrap();
+    assert!(pass.peak.sources.contains(&"the horn".to_owned()), "{:?}", pass.peak.sources);
+    assert_eq!(pass.probe.gpus.last().map(|gpu| gpu.name.as_str()), Some("horn"));
 }
