@@ -4,6 +4,7 @@
 //! This module does not run anything.
 
 mod check;
+mod command;
 mod file;
 mod layer;
 pub mod paths;
@@ -13,10 +14,11 @@ mod resolve;
 pub mod secret;
 pub mod settings;
 
+pub use command::{command_line, quoted};
 pub use file::ConfigError;
 pub use layer::{LaneEntry, Layer, ProviderLayer, SamplingLayer};
 pub use paths::Paths;
 pub use plan::{LaneSpec, Mode, OnError, Plan};
 pub use preset::{Preset, PresetInfo};
-pub use resolve::{Resolved, RunRequest, Settled, resolve, settle};
+pub use resolve::{Resolved, RunRequest, Settled, resolve, settle, written_template};
 pub use settings::Settings;

@@ -19,7 +19,7 @@ use super::signals::Signals;
 use super::{export_batch, import_batch, man, models, presets, providers, themes};
 use crate::bench::Job;
 use crate::bench::journal::Restored;
-use crate::config::{Mode, Paths, Resolved, RunRequest, resolve};
+use crate::config::{Mode, Paths, Resolved, RunRequest, command_line, quoted, resolve};
 use crate::provider::{Prices, ProviderSpec, Registry};
 use crate::report::{self, Export, Form};
 use crate::tui::{self, workbench::Workbench};
@@ -118,7 +118,7 @@ async fn headless(
         exports: Export::open_all(&output.report).map_err(usage)?,
         gates: Gates::of(output).map_err(usage)?,
         quiet: output.quiet,
-        command: Some(command_line()),
+        command: Some(this_command()),
     };
     let Resolved { plan, prompts } = resolve(request, paths).map_err(usage)?;
     for assertion in &output.assertions {
@@ -132,15 +132,16 @@ async fn headless(
 }
 
 async fn resume(args: &ResumeArgs, paths: &Paths) -> Result<Exit, Failed> {
+    let folder = run_folder(&args.run, &paths.runs()).map_err(usage)?;
+    let exports = Export::open_all(&args.output.report).map_err(usage)?;
+    let restored = Restored::open(&folder).map_err(usage)?;
     let headless = Headless {
         providers: Arc::new(registry(paths)?),
-        exports: Export::open_all(&args.output.report).map_err(usage)?,
+        exports,
         gates: Gates::of(&args.output).map_err(usage)?,
         quiet: args.output.quiet,
-        command: None,
+        command: command_line(&restored.job.plan),
     };
-    let folder = run_folder(&args.run, &paths.runs()).map_err(usage)?;
-    let restored = Restored::open(&folder).map_err(usage)?;
     Ok(headless.resume(restored).await?)
 }
 
@@ -219,16 +220,9 @@ async fn fetch(name: &str, paths: &Paths, out: &mut (impl Write + Send)) -> Resu
 }
 
 /// This command line, ready for a shell.
-fn command_line() -> String {
-    let words = std::env::args().enumerate().map(|(place, word)| {
-        let plain = |c: char| c.is_ascii_alphanumeric() || "-_./:=,+@%".contains(c);
-        match (place, word.chars().all(plain) && !word.is_empty()) {
-            (0, _) => "batchgen-tui".to_owned(),
-            (_, true) => word,
-            (_, false) => format!("'{}'", word.replace('\'', r"'\''")),
-        }
-    });
-    words.collect::<Vec<_>>().join(" ")
+fn this_command() -> String {
+    let words = std::env::args().skip(1).map(|word| quoted(&word));
+    std::iter::once("batchgen-tui".to_owned()).chain(words).collect::<Vec<_>>().join(" ")
 }
 
 /// Runs [`dispatch`] on a runtime of its own.

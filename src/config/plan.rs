@@ -16,6 +16,12 @@ pub struct Plan {
     pub name: String,
     /// Where the prompts came from, in the user's words.
     pub prompts: String,
+    /// The column of a table, or the field of JSON records, that held the prompt.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub column: Option<String>,
+    /// What made each prompt from its record: a template, or the path of one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub template: Option<String>,
     /// Text prompts go to the model as they are, without a chat template.
     pub raw: bool,
     /// The provider of every lane that names none.
@@ -148,6 +154,12 @@ impl LaneSpec {
     /// A lane of this mode under its default label.
     pub fn new(mode: Mode) -> Self {
         Self { label: mode.to_string(), mode, provider: None }
+    }
+
+    /// As it is written after `--lanes`; a provider of its own cannot be written there.
+    pub fn flag(&self) -> String {
+        let flag = self.mode.flag();
+        if self.label == self.mode.to_string() { flag } else { format!("{}={flag}", self.label) }
     }
 }
 

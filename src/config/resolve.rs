@@ -79,13 +79,16 @@ pub fn settle(request: &RunRequest, paths: &Paths) -> anyhow::Result<Settled> {
     // from the ground up: what a layer leaves out depends on the provider named below it
     let ground = settings.layer().over(Layer::defaults());
     let layer = request.layer.clone().over(preset.layer.over(ground));
-    let plan = plan(name, &source, layer);
+    // a preset's column belongs to the preset's own prompts
+    let column = request.column.clone().or(preset.column.filter(|_| request.prompts.is_none()));
+    let mut plan = plan(name, &source, layer);
+    plan.column.clone_from(&column);
+    plan.template = template.map(|(text, base)| written_template(text, base));
     plan.validate().with_context(|| format!("the plan \"{}\" cannot be run", plan.name))?;
     Ok(Settled {
         plan,
         source,
-        // a preset's column belongs to the preset's own prompts
-        column: request.column.clone().or(preset.column.filter(|_| request.prompts.is_none())),
+        column,
         template: template.map(|(text, _)| text.to_owned()),
         template_base: template.and_then(|(_, base)| base).map(Path::to_path_buf),
     })
@@ -118,12 +121,20 @@ fn pick<'a>(
     flag.or_else(|| preset.as_deref().map(|text| (text, base)))
 }
 
+/// A template as it can be written from anywhere: a path is told from its folder on.
+pub fn written_template(text: &str, base: Option<&Path>) -> String {
+    let path = base.map(|base| base.join(text)).filter(|path| path.is_file());
+    path.map_or_else(|| text.to_owned(), |path| path.display().to_string())
+}
+
 fn plan(name: String, source: &PromptSource, layer: Layer) -> Plan {
     let lanes = layer.lanes.unwrap_or_else(default_lanes);
     let lanes = lanes.into_iter().map(|entry| entry.spec(&layer.provider));
     Plan {
         name,
         prompts: source.to_string(),
+        column: None,
+        template: None,
         raw: layer.raw.unwrap_or(false),
         lanes: lanes.collect(),
         provider: layer.provider.spec(),

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::input::TextInput;
-use crate::config::{LaneSpec, Mode, OnError, Plan};
+use crate::config::{LaneSpec, Mode, OnError, Plan, written_template};
 use crate::prompts::PromptList;
 use crate::provider::ProviderSpec;
 
@@ -174,6 +174,14 @@ pub struct PromptQuery {
     pub template: Option<String>,
     /// The folder that the template's path is relative to; else the current one.
     pub template_base: Option<PathBuf>,
+}
+
+impl PromptQuery {
+    /// The template as it can be written from anywhere.
+    fn written_template(&self) -> Option<String> {
+        let base = self.template_base.as_deref();
+        self.template.as_deref().map(|text| written_template(text, base))
+    }
 }
 
 /// What is known about something that others find out.
@@ -557,6 +565,8 @@ impl Form {
         let values = &self.values;
         let mut plan = self.base.clone();
         plan.prompts.clone_from(&self.query.source);
+        plan.column.clone_from(&self.query.column);
+        plan.template = self.query.written_template();
         if let Some(list) = self.prompts.known().filter(|_| self.other_prompts) {
             plan.name.clone_from(&list.name);
         }
@@ -690,14 +700,7 @@ fn with_batch_size(mode: Mode, batch_size: usize) -> Mode {
 
 /// Lanes as they are written after `--lanes`.
 fn written_lanes(lanes: &[LaneSpec]) -> String {
-    let texts: Vec<String> = lanes
-        .iter()
-        .map(|lane| {
-            let flag = lane.mode.flag();
-            let named = lane.label != lane.mode.to_string();
-            if named { format!("{}={flag}", lane.label) } else { flag }
-        })
-        .collect();
+    let texts: Vec<String> = lanes.iter().map(LaneSpec::flag).collect();
     texts.join(",")
 }
 

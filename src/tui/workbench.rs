@@ -14,7 +14,7 @@ use super::services::Services;
 use super::theme;
 use crate::bench::Job;
 use crate::bench::run::{self, RunHandle};
-use crate::config::{Paths, Plan, RunRequest, Settings, Settled, preset, settle};
+use crate::config::{Paths, Plan, RunRequest, Settings, Settled, command_line, preset, settle};
 use crate::engine::inspection::Inspection;
 use crate::engine::store::{Catalogue, Status, Store};
 use crate::prompts::{self, BUILT_IN, LoadOptions, PromptList, PromptSource, Template};
@@ -100,7 +100,7 @@ impl Workbench {
             finished_at: finished_at(request),
             version: env!("CARGO_PKG_VERSION").into(),
             host: crate::probe::host(),
-            command: None,
+            command: command_line(&request.plan),
         };
         let report = Report::build(&facts, &request.plan, &request.prompts, &request.recorder);
         export.write(&report)?;

@@ -7,7 +7,7 @@ use batchgen::cli;
 use batchgen::cli::args::{Cli, Command};
 use batchgen::config::{
     LaneEntry, LaneSpec, Layer, OnError, Paths, Plan, ProviderLayer, Resolved, RunRequest,
-    Settings, preset, resolve,
+    Settings, command_line, preset, resolve,
 };
 use batchgen::provider::ProviderSpec;
 use batchgen::sampling::Sampling;
@@ -75,6 +75,8 @@ fn without_anything_it_is_the_quickstart() {
     let expected = Plan {
         name: "quickstart".into(),
         prompts: "quickstart".into(),
+        column: None,
+        template: None,
         raw: false,
         provider: ProviderSpec::default(),
         sampling: Sampling::default(),
@@ -379,5 +381,33 @@ proptest! {
             let message = format!("{error:#}");
             prop_assert!(!message.chars().any(char::is_control), "{}", message);
         }
+    }
+}
+
+/// The words that a shell makes of a command line.
+#[cfg(unix)]
+fn shell_words(command: &str) -> Vec<String> {
+    let script = format!("printf '%s\\0' {command}");
+    let output = std::process::Command::new("sh").arg("-c").arg(script).output().unwrap();
+    let text = String::from_utf8(output.stdout).unwrap();
+    text.split_terminator('\0').map(str::to_owned).collect()
+}
+
+#[cfg(unix)]
+#[test]
+fn the_command_line_of_a_plan_gives_the_plan_again() {
+    let home = Home::new();
+    let template = "It's \"{{ text }}\" & $HOME";
+    for flags in [
+        vec![],
+        vec!["--lanes=fast one=batched:4,batched_async:8x2", "--raw", "--repeats=3", "--threads=2"],
+        vec!["--prompts=canary", "--template", template, "--stop=\n", "--stop=-end", "--top-p=0.9"],
+        vec!["--ignore-eos", "--temperature=0.7", "--seed=9", "--on-error=continue", "--warmup=0"],
+    ] {
+        let plan = home.plan(&flags);
+        let words = shell_words(&command_line(&plan).unwrap());
+        assert_eq!(words[..2], ["batchgen-tui", "run"]);
+        let words: Vec<&str> = words[2..].iter().map(String::as_str).collect();
+        assert_eq!(Plan { name: plan.name.clone(), ..home.plan(&words) }, plan, "{words:?}");
     }
 }

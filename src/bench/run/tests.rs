@@ -164,6 +164,8 @@ fn job(lanes: &[&str], rows: usize) -> Job {
     let plan = Plan {
         name: "test".into(),
         prompts: "words".into(),
+        column: None,
+        template: None,
         raw: false,
         provider: ProviderSpec::default(),
         sampling: Sampling::default(),

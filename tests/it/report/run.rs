@@ -118,6 +118,8 @@ pub fn plan(lanes: &[&str]) -> Plan {
     Plan {
         name: "quickstart".into(),
         prompts: "list.txt".into(),
+        column: None,
+        template: None,
         raw: false,
         provider: ProviderSpec::default(),
         sampling: Sampling::default(),

@@ -51,6 +51,8 @@ pub fn plan(lanes: &str) -> Plan {
     Plan {
         name: "quickstart".into(),
         prompts: "quickstart".into(),
+        column: None,
+        template: None,
         raw: false,
         provider: ProviderSpec::default(),
         sampling: Sampling::default(),
