@@ -1,14 +1,14 @@
 //! The command line that does what a plan says.
 
 use super::{LaneSpec, OnError, Plan, preset};
-use crate::provider::ProviderSpec;
+use crate::provider::{ProviderSpec, ServerOptions};
 use crate::sampling::Sampling;
 
 /// The command that repeats a run of this plan, ready for a shell; `None` where flags cannot say
-/// all of it: lanes with a provider or a comma of their own.
+/// all of it: lanes with a provider or a comma of their own, and how a server is spoken to.
 pub fn command_line(plan: &Plan) -> Option<String> {
     let unwritten = |lane: &LaneSpec| lane.provider.is_some() || lane.label.contains(',');
-    if plan.lanes.iter().any(unwritten) {
+    if plan.lanes.iter().any(unwritten) || plan.provider.server != ServerOptions::default() {
         return None;
     }
     let mut words = Words::default();

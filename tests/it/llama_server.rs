@@ -110,6 +110,8 @@ fn job(spec: ProviderSpec, rows: usize) -> Job {
     let plan = Plan {
         name: "modes".into(),
         prompts: "numbers".into(),
+        column: None,
+        template: None,
         raw: false,
         provider: spec,
         sampling: Sampling { max_tokens: 4, ..Sampling::default() },

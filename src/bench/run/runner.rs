@@ -290,6 +290,7 @@ fn may_pass(kind: FailureKind) -> bool {
         FailureKind::RateLimited
         | FailureKind::Overloaded
         | FailureKind::Transport
+        | FailureKind::Server
         | FailureKind::Cancelled => true,
         FailureKind::Auth
         | FailureKind::Protocol
