@@ -77,6 +77,11 @@ pub enum MaxTokensField {
 }
 
 impl ProviderSpec {
+    /// Whether it is a server that is reached over HTTP; the others generate on this machine.
+    pub fn is_server(&self) -> bool {
+        !matches!(self.provider.as_str(), "local" | "mlx")
+    }
+
     /// The model if one is named; the default is a model of the local engine and names none
     /// on a server.
     pub(super) fn named_model(&self) -> Option<&str> {

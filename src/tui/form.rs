@@ -2,166 +2,17 @@
 //!
 //! It reads no file and asks no server; what others found out is put in here.
 
+mod field;
+
 use std::path::PathBuf;
 use std::sync::Arc;
+
+pub use field::{Field, Kind};
 
 use super::input::TextInput;
 use crate::config::{LaneSpec, Mode, OnError, Plan, written_template};
 use crate::prompts::PromptList;
 use crate::provider::ProviderSpec;
-
-/// A line of the form.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Field {
-    /// Named settings to begin with.
-    Preset,
-    /// Where the prompts come from.
-    Prompts,
-    /// The column of a table, or the field of JSON records.
-    Column,
-    /// Makes each prompt from the fields of its record.
-    Template,
-    /// Who generates.
-    Provider,
-    /// The model.
-    Model,
-    /// The most tokens of a row.
-    MaxTokens,
-    /// 0 is greedy.
-    Temperature,
-    /// Seed of the run.
-    Seed,
-    /// Go on past the model's end of text.
-    IgnoreEos,
-    /// Send prompts without the model's chat template.
-    Raw,
-    /// The lanes, in order.
-    Lanes,
-    /// The batch size of all lanes that have one.
-    BatchSize,
-    /// How often each lane runs.
-    Repeats,
-    /// What a failed row does.
-    OnError,
-    /// The button.
-    Run,
-}
-
-/// How a field is changed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Kind {
-    /// Text is typed.
-    Text,
-    /// One of some values.
-    Choice,
-    /// A list is opened.
-    Picker,
-    /// It does something.
-    Button,
-}
-
-impl Field {
-    /// All fields in the order of the form.
-    pub const ALL: [Field; 16] = [
-        Field::Preset,
-        Field::Prompts,
-        Field::Column,
-        Field::Template,
-        Field::Provider,
-        Field::Model,
-        Field::MaxTokens,
-        Field::Temperature,
-        Field::Seed,
-        Field::IgnoreEos,
-        Field::Raw,
-        Field::Lanes,
-        Field::BatchSize,
-        Field::Repeats,
-        Field::OnError,
-        Field::Run,
-    ];
-
-    /// Its name on the form.
-    pub fn name(self) -> &'static str {
-        match self {
-            Field::Preset => "preset",
-            Field::Prompts => "prompts",
-            Field::Column => "column",
-            Field::Template => "template",
-            Field::Provider => "provider",
-            Field::Model => "model",
-            Field::MaxTokens => "max tokens",
-            Field::Temperature => "temperature",
-            Field::Seed => "seed",
-            Field::IgnoreEos => "ignore eos",
-            Field::Raw => "raw",
-            Field::Lanes => "lanes",
-            Field::BatchSize => "batch size",
-            Field::Repeats => "repeats",
-            Field::OnError => "on error",
-            Field::Run => "run",
-        }
-    }
-
-    /// What it means, for the help beside the form.
-    pub fn help(self) -> &'static str {
-        match self {
-            Field::Preset => {
-                "settings to begin with; ← → choose another one, which sets all fields"
-            }
-            Field::Prompts => {
-                "enter opens the built-in lists and your files: .txt, .jsonl, .json, .csv, .tsv or a folder"
-            }
-            Field::Column => {
-                "the column of a table, or the field of JSON records, that holds the prompt"
-            }
-            Field::Template => {
-                "makes each prompt from the fields of its record, as in: Summarize: {{ text }}"
-            }
-            Field::Provider => "who generates; ← → choose",
-            Field::Model => "a name from the catalogue, a hub repository, a folder or a GGUF file",
-            Field::MaxTokens => "the most tokens a row may generate",
-            Field::Temperature => "0 is greedy: always the most probable token",
-            Field::Seed => "each row draws from its own stream, keyed by seed and row",
-            Field::IgnoreEos => {
-                "generate exactly max tokens, going on past the model's end of text"
-            }
-            Field::Raw => "send prompts as they are, without the model's chat template",
-            Field::Lanes => {
-                "one after another over the whole list: sequential, async:8, batched:16, batched_async:16x2; \
-                 label=mode gives a lane a name"
-            }
-            Field::BatchSize => {
-                "rows generated at a time in the batched lanes, one for all or one for each; + and − change it while a lane runs"
-            }
-            Field::Repeats => "how often each lane runs",
-            Field::OnError => {
-                "stop: the first failed row ends its lane; continue: it is recorded and the lane goes on"
-            }
-            Field::Run => "enter starts the run",
-        }
-    }
-
-    /// How it is changed.
-    pub fn kind(self) -> Kind {
-        match self {
-            Field::Preset | Field::Provider | Field::IgnoreEos | Field::Raw | Field::OnError => {
-                Kind::Choice
-            }
-            Field::Prompts => Kind::Picker,
-            Field::Run => Kind::Button,
-            Field::Column
-            | Field::Template
-            | Field::Model
-            | Field::MaxTokens
-            | Field::Temperature
-            | Field::Seed
-            | Field::Lanes
-            | Field::BatchSize
-            | Field::Repeats => Kind::Text,
-        }
-    }
-}
 
 /// Where the prompts come from, as the user wrote it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -294,6 +145,8 @@ pub struct Form {
 #[derive(Debug, Clone, PartialEq)]
 struct Values {
     provider: String,
+    address: String,
+    key_from: String,
     model: String,
     max_tokens: String,
     temperature: String,
@@ -311,6 +164,8 @@ impl Values {
     fn of(plan: &Plan) -> Self {
         Self {
             provider: plan.provider.provider.clone(),
+            address: plan.provider.base_url.clone().unwrap_or_default(),
+            key_from: plan.provider.api_key_env.clone().unwrap_or_default(),
             model: plan.provider.model.clone(),
             max_tokens: plan.sampling.max_tokens.to_string(),
             temperature: plan.sampling.temperature.to_string(),
@@ -374,11 +229,43 @@ impl Form {
 
     /// The provider and model as they stand in the fields.
     pub fn provider(&self) -> ProviderSpec {
-        ProviderSpec {
-            provider: self.values.provider.clone(),
-            model: self.values.model.trim().to_owned(),
-            ..self.base.provider.clone()
+        let values = &self.values;
+        let optional = |text: &str| Some(text.trim().to_owned()).filter(|text| !text.is_empty());
+        // what the preset says of its provider is for that provider alone
+        let same = values.provider == self.base.provider.provider;
+        let base = if same { self.base.provider.clone() } else { ProviderSpec::default() };
+        let spec = ProviderSpec {
+            provider: values.provider.clone(),
+            model: values.model.trim().to_owned(),
+            ..base
+        };
+        if !spec.is_server() {
+            return spec;
         }
+        let (base_url, api_key_env) = (optional(&values.address), optional(&values.key_from));
+        ProviderSpec { base_url, api_key_env, ..spec }
+    }
+
+    /// The fields of the form as it stands: a local model has no address and no key.
+    pub fn fields(&self) -> Vec<Field> {
+        let server = self.provider().is_server();
+        Field::ALL.into_iter().filter(|field| server || !field.is_of_servers()).collect()
+    }
+
+    /// Takes another provider, and what the preset says of it.
+    fn take_provider(&mut self, provider: String) {
+        let planned = &self.base.provider;
+        let spec = if planned.provider == provider {
+            planned.clone()
+        } else if provider == ProviderSpec::default().provider {
+            ProviderSpec::default()
+        } else {
+            ProviderSpec { model: String::new(), ..ProviderSpec::default() }
+        };
+        self.values.provider = provider;
+        self.values.model = spec.model;
+        self.values.address = spec.base_url.unwrap_or_default();
+        self.values.key_from = spec.api_key_env.unwrap_or_default();
     }
 
     /// The question for the tokens of the prompts as they stand, once a list of
@@ -412,6 +299,8 @@ impl Form {
             Field::Column => self.query.column.clone().unwrap_or_default(),
             Field::Template => self.query.template.clone().unwrap_or_default(),
             Field::Provider => values.provider.clone(),
+            Field::Address => values.address.clone(),
+            Field::KeyFrom => values.key_from.clone(),
             Field::Model => values.model.clone(),
             Field::MaxTokens => values.max_tokens.clone(),
             Field::Temperature => values.temperature.clone(),
@@ -442,6 +331,8 @@ impl Form {
                 self.query.template = optional();
                 self.query.template_base = None;
             }
+            Field::Address => values.address = text.to_owned(),
+            Field::KeyFrom => values.key_from = text.to_owned(),
             Field::Model => values.model = text.to_owned(),
             Field::MaxTokens => values.max_tokens = text.to_owned(),
             Field::Temperature => values.temperature = text.to_owned(),
@@ -495,7 +386,7 @@ impl Form {
                 }
             }
             Field::Provider => match neighbour(&self.providers, &self.values.provider, up) {
-                Some(provider) => self.values.provider = provider,
+                Some(provider) => self.take_provider(provider),
                 None => return false,
             },
             Field::MaxTokens | Field::BatchSize | Field::Repeats | Field::Seed => {
@@ -508,6 +399,8 @@ impl Form {
             | Field::Prompts
             | Field::Column
             | Field::Template
+            | Field::Address
+            | Field::KeyFrom
             | Field::Model
             | Field::Temperature
             | Field::Lanes
@@ -528,7 +421,8 @@ impl Form {
                 Finding::Failed(reason) => Some(reason.clone()),
                 Finding::Asked | Finding::Known(_) => None,
             },
-            Field::Model if self.values.model.trim().is_empty() => {
+            Field::KeyFrom => wrong_variable(&self.values.key_from),
+            Field::Model if self.values.model.trim().is_empty() && !self.provider().is_server() => {
                 Some("the model is empty: write a name, a folder or a file".to_owned())
             }
             Field::MaxTokens => number::<usize>("max tokens", &self.values.max_tokens, 1).err(),
@@ -541,6 +435,7 @@ impl Form {
             | Field::Column
             | Field::Template
             | Field::Provider
+            | Field::Address
             | Field::Model
             | Field::IgnoreEos
             | Field::Raw
@@ -551,7 +446,7 @@ impl Form {
 
     /// The first field that is wrong, and why.
     pub fn first_error(&self) -> Option<(Field, String)> {
-        Field::ALL.into_iter().find_map(|field| Some((field, self.error(field)?)))
+        self.fields().into_iter().find_map(|field| Some((field, self.error(field)?)))
     }
 
     /// The plan that the fields describe.
@@ -712,6 +607,18 @@ fn neighbour(all: &[String], current: &str, next: bool) -> Option<String> {
     let count = all.len();
     let place = if next { place + 1 } else { place + count - 1 } % count;
     Some(all[place].clone()).filter(|name| name != current)
+}
+
+/// What is wrong with the name of an environment variable. It would be kept with the run, so what
+/// looks like a key typed by mistake is refused, and not repeated.
+fn wrong_variable(name: &str) -> Option<String> {
+    let part = |c: char| c.is_ascii_alphanumeric() || c == '_';
+    let name = name.trim();
+    let sound = name.chars().all(part) && !name.starts_with(|c: char| c.is_ascii_digit());
+    let is_key = name.len() > 24 && name.contains(|c: char| c.is_ascii_lowercase());
+    (!sound || is_key).then(|| {
+        "that is no name of an environment variable: write a name such as OPENAI_API_KEY".to_owned()
+    })
 }
 
 fn number<T>(what: &str, text: &str, least: u64) -> Result<T, String>

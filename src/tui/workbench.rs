@@ -3,9 +3,12 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use anyhow::Context;
 use jiff::{SignedDuration, Timestamp};
+use tokio::runtime::Handle;
+use tokio_util::sync::CancellationToken;
 
 use super::app::{ExportRequest, Opening, Reply};
 use super::form::{ModelFacts, Preset, PromptQuery, PromptTokens, TokenQuery};
@@ -18,12 +21,15 @@ use crate::config::{Paths, Plan, RunRequest, Settings, Settled, command_line, pr
 use crate::engine::inspection::Inspection;
 use crate::engine::store::{Catalogue, Status, Store};
 use crate::prompts::{self, BUILT_IN, LoadOptions, PromptList, PromptSource, Template};
-use crate::provider::{OpenProvider, ProviderSpec, registry};
+use crate::provider::{OpenProvider, ProviderInfo, ProviderSpec, registry};
 use crate::report::{self, Export, Report, RunFacts};
 use crate::units;
 
 /// The prompts of a list whose tokens are counted before a run.
 const COUNTED_PROMPTS: usize = 1_000;
+
+/// How long a server may take to say what it is.
+const SERVER_PATIENCE: Duration = Duration::from_secs(10);
 
 /// The real services.
 pub struct Workbench {
@@ -89,6 +95,22 @@ impl Workbench {
         Ok(Some(inspection))
     }
 
+    /// Reaches a server and tells what it says of itself.
+    fn ask_server(&self, spec: &ProviderSpec) -> anyhow::Result<ModelFacts> {
+        let cancel = CancellationToken::new();
+        // dropped, and with it the token, when the server takes too long
+        let opening = async {
+            let _cancelled_with_me = cancel.clone().drop_guard();
+            self.providers.open(spec, &|_| {}, cancel).await
+        };
+        let opened = Handle::current().block_on(tokio::time::timeout(SERVER_PATIENCE, opening));
+        let provider = opened.with_context(|| {
+            let at = spec.base_url.as_deref().unwrap_or("its own address");
+            format!("{} at {at} did not answer in {SERVER_PATIENCE:?}", spec.provider)
+        })??;
+        Ok(ModelFacts { here: true, lines: served(provider.info()) })
+    }
+
     fn write(&self, request: &ExportRequest) -> anyhow::Result<Reply> {
         if !request.replace && request.path.exists() {
             return Ok(Reply::ExportExists);
@@ -129,8 +151,12 @@ impl Services for Workbench {
     }
 
     fn model(&self, spec: &ProviderSpec) -> anyhow::Result<ModelFacts> {
+        if spec.is_server() {
+            return self.ask_server(spec);
+        }
         if spec.provider != "local" {
-            return Ok(served(spec));
+            let lines = vec!["loaded when the run starts".to_owned()];
+            return Ok(ModelFacts { here: true, lines });
         }
         let about = self.store.catalogue().find(&spec.model).map(|entry| entry.about.clone());
         let (here, mut lines) = match self.store.status(&spec.model) {
@@ -214,20 +240,17 @@ fn chosen_theme(
     place.unwrap_or(0)
 }
 
-/// What is known of a model on a server before the server is asked.
-fn served(spec: &ProviderSpec) -> ModelFacts {
-    let address = match &spec.base_url {
-        Some(address) => format!("on {address}"),
-        None => format!("at the usual address of {}", spec.provider),
-    };
-    let key = spec.api_key_env.as_ref().map(|name| format!("key from {name}"));
-    let lines = [address].into_iter().chain(key).chain(["asked when the run starts".to_owned()]);
-    ModelFacts { here: true, lines: lines.collect() }
-}
-
 fn ready(path: &Path, bytes: Option<u64>) -> Vec<String> {
     let size = bytes.map(|bytes| format!(", {}", units::bytes(bytes))).unwrap_or_default();
     vec![format!("✓ on this machine{size}"), path.display().to_string()]
+}
+
+fn served(info: &ProviderInfo) -> Vec<String> {
+    let mut lines = vec![format!("✓ {} answers", info.device), format!("model {}", info.model)];
+    lines.extend(info.details.iter().map(|(name, value)| format!("{name} {value}")));
+    lines.extend(info.context_length.map(|tokens| format!("context of {tokens} tokens")));
+    lines.push(format!("batching: {}", info.batching.word()));
+    lines
 }
 
 fn described(model: &Inspection) -> String {

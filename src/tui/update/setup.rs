@@ -24,9 +24,10 @@ pub(super) fn act(app: &mut App, action: Action) -> Vec<Effect> {
 }
 
 fn focus(app: &mut App, by: isize) {
-    let place = Field::ALL.iter().position(|field| *field == app.form.focus).unwrap_or(0);
-    let count = Field::ALL.len();
-    app.form.focus = Field::ALL[(place + count).saturating_add_signed(by) % count];
+    let fields = app.form.fields();
+    let place = fields.iter().position(|field| *field == app.form.focus).unwrap_or(0);
+    let count = fields.len();
+    app.form.focus = fields[(place + count).saturating_add_signed(by) % count];
 }
 
 fn activate(app: &mut App) -> Vec<Effect> {
@@ -83,7 +84,7 @@ pub(super) fn edit(app: &mut App, action: Action) -> Vec<Effect> {
         }
     }
     match field {
-        Field::Model => look_at_model(app),
+        Field::Model | Field::Address | Field::KeyFrom => look_at_model(app),
         Field::Column | Field::Template => load_prompts(app),
         _ => Vec::new(),
     }

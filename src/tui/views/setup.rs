@@ -58,7 +58,7 @@ pub fn field_at(app: &App, at: Position) -> Option<Field> {
     let inner = panel("", app.theme()).inner(fields);
     let top = first_visible(&app.form, inner.height);
     let line = inner.contains(at).then(|| usize::from(at.y - inner.y))?;
-    Field::ALL.get(top + line).copied()
+    app.form.fields().get(top + line).copied()
 }
 
 fn render_summary(frame: &mut Frame, area: Rect, form: &Form, theme: &Theme) {
@@ -144,7 +144,7 @@ fn readiness(form: &Form, theme: &Theme) -> (String, Style) {
 }
 
 fn first_visible(form: &Form, height: u16) -> usize {
-    let focus = Field::ALL.iter().position(|field| *field == form.focus).unwrap_or(0);
+    let focus = form.fields().iter().position(|field| *field == form.focus).unwrap_or(0);
     let height = usize::from(height).max(1);
     (focus + 1).saturating_sub(height)
 }
@@ -154,9 +154,9 @@ fn render_fields(frame: &mut Frame, area: Rect, form: &Form, theme: &Theme) {
     let inner = block.inner(area);
     frame.render_widget(block, area);
     let top = first_visible(form, inner.height);
-    let visible = Field::ALL.iter().skip(top).take(usize::from(inner.height));
+    let visible = form.fields().into_iter().skip(top).take(usize::from(inner.height));
     for (y, field) in (inner.y..).zip(visible) {
-        render_field(frame, Rect { y, height: 1, ..inner }, *field, form, theme);
+        render_field(frame, Rect { y, height: 1, ..inner }, field, form, theme);
     }
 }
 
@@ -225,7 +225,9 @@ fn render_details(frame: &mut Frame, area: Rect, form: &Form, theme: &Theme) {
     let mut lines = about_field(form, inner, theme);
     let room = usize::from(inner.height).saturating_sub(lines.len());
     lines.extend(match form.focus {
-        Field::Model | Field::Provider => model_lines(form, inner.width, theme),
+        Field::Model | Field::Provider | Field::Address | Field::KeyFrom => {
+            model_lines(form, inner.width, theme)
+        }
         Field::Lanes | Field::BatchSize | Field::Repeats => lane_lines(form, inner.width, theme),
         _ => prompt_lines(form, inner.width, room, theme),
     });
@@ -235,7 +237,7 @@ fn render_details(frame: &mut Frame, area: Rect, form: &Form, theme: &Theme) {
 
 fn details_title(form: &Form) -> String {
     match (form.focus, &form.prompts) {
-        (Field::Model | Field::Provider, _) => "model".to_owned(),
+        (Field::Model | Field::Provider | Field::Address | Field::KeyFrom, _) => "model".to_owned(),
         (Field::Lanes | Field::BatchSize | Field::Repeats, _) => "lanes".to_owned(),
         (_, Finding::Known(list)) => list_title(list, form.counts()),
         (_, Finding::Asked | Finding::Failed(_)) => "prompts".to_owned(),

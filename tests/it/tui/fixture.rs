@@ -85,7 +85,7 @@ pub fn opening() -> Opening {
             query,
         },
         presets: vec!["quickstart".into(), "summarise".into()],
-        providers: vec!["local".into()],
+        providers: vec!["local".into(), "openai".into()],
         built_in: vec![
             ("quickstart".into(), "32 varied short questions and tasks".into()),
             ("canary".into(), "each prompt asks to repeat its own code word".into()),

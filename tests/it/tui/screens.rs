@@ -3,7 +3,7 @@
 use batchgen::bench::event::RunEvent;
 use batchgen::provider::{Event, Failure, FailureKind};
 use batchgen::tui::app::Reply;
-use batchgen::tui::form::Field;
+use batchgen::tui::form::{Field, ModelFacts};
 use batchgen::tui::picker::Entry;
 use crossterm::event::KeyCode;
 use insta::assert_snapshot;
@@ -209,4 +209,16 @@ fn a_terminal_that_is_too_small_is_told_so() {
 fn the_smallest_terminal_shows_everything_that_matters() {
     assert_snapshot!("smallest_run", Bench::half_way(60, 16).screen());
     assert_snapshot!("smallest_setup", Bench::ready(60, 16).screen());
+}
+
+#[test]
+fn setup_of_a_server_asks_for_its_address_and_shows_what_it_says() {
+    let mut bench = Bench::ready(80, 24);
+    bench.app.form.focus = Field::Provider;
+    bench.key(KeyCode::Right);
+    bench.app.form.set(Field::Address, "http://127.0.0.1:8080");
+    let lines = ["✓ 127.0.0.1:8080 answers", "model \u{1b}[31mSmolLM2", "server llama.cpp b11434"];
+    let facts = ModelFacts { here: true, lines: lines.map(str::to_owned).into() };
+    bench.effects(Reply::Model(bench.app.form.provider(), Ok(facts)));
+    assert_snapshot!("setup_of_a_server_80x24", bench.screen());
 }

@@ -490,3 +490,38 @@ fn ten_megabytes_without_a_space_are_looked_at_without_waiting() {
     bench.press('y');
     assert!(bench.screen().contains("more than a terminal's clipboard takes"));
 }
+
+#[test]
+fn a_server_has_an_address_and_a_key_and_a_local_model_has_neither() {
+    let mut bench = Bench::ready(120, 40);
+    let local = bench.app.form.provider();
+    assert!(!bench.app.form.fields().contains(&Field::Address));
+    bench.app.form.focus = Field::Provider;
+    let effects = bench.key(KeyCode::Right);
+    let [Effect::LookAtModel(spec)] = effects.as_slice() else { panic!("{effects:?}") };
+    assert_eq!((spec.provider.as_str(), spec.model.as_str()), ("openai", ""));
+    bench.app.form.set(Field::Address, " http://127.0.0.1:8080 ");
+    bench.app.form.set(Field::KeyFrom, "MY_KEY");
+    let spec = bench.app.form.provider();
+    assert_eq!(spec.base_url.as_deref(), Some("http://127.0.0.1:8080"));
+    assert_eq!(spec.api_key_env.as_deref(), Some("MY_KEY"));
+    assert_eq!(bench.app.form.plan().unwrap().provider, spec);
+    bench.app.form.focus = Field::Provider;
+    bench.key(KeyCode::Left);
+    assert_eq!(bench.app.form.provider(), local);
+}
+
+#[test]
+fn a_key_typed_where_its_variable_belongs_is_refused_and_not_repeated() {
+    let mut bench = Bench::ready(120, 40);
+    bench.app.form.focus = Field::Provider;
+    bench.key(KeyCode::Right);
+    for key in ["sk-proj-abcDEF123", "hf_abcdefghijklmnopqrstuvwxyz12345678", "1KEY", "a b"] {
+        bench.app.form.set(Field::KeyFrom, key);
+        let reason = bench.app.form.error(Field::KeyFrom).unwrap();
+        assert!(!reason.contains(key), "{reason}");
+        assert!(bench.app.form.plan().is_err());
+    }
+    bench.app.form.set(Field::KeyFrom, "OPENAI_API_KEY");
+    assert_eq!(bench.app.form.error(Field::KeyFrom), None);
+}
