@@ -98,6 +98,8 @@ mod tests {
         Plan {
             name: "import".into(),
             prompts: "p".into(),
+            column: None,
+            template: None,
             raw: false,
             provider: ProviderSpec::default(),
             sampling: Sampling::default(),

@@ -80,6 +80,8 @@ fn plan(prompts: &str, list: &PromptList) -> Plan {
     Plan {
         name: list.name.clone(),
         prompts: prompts.to_owned(),
+        column: None,
+        template: None,
         raw: false,
         provider: ProviderSpec {
             provider: LABEL.into(),
