@@ -152,6 +152,8 @@ fn job(address: &str, load: &Load) -> Job {
     let plan = Plan {
         name: "client".into(),
         prompts: "numbers".into(),
+        column: None,
+        template: None,
         raw: false,
         provider,
         sampling: Sampling { max_tokens: load.tokens, ..Sampling::default() },

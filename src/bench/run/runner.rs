@@ -298,6 +298,7 @@ fn may_pass(kind: FailureKind) -> bool {
         | FailureKind::Model
         | FailureKind::OutOfMemory
         | FailureKind::Unsupported
+        | FailureKind::SpendingLimit
         | FailureKind::Internal => false,
     }
 }
