@@ -30,6 +30,8 @@ fn plan() -> Plan {
     Plan {
         name: "bench".into(),
         prompts: "bench".into(),
+        column: None,
+        template: None,
         raw: false,
         provider: ProviderSpec::default(),
         sampling: Sampling::default(),
