@@ -102,8 +102,7 @@ impl Lane {
                 }
                 due = probe.tick() => {
                     let late = Some(due.elapsed());
-                    let mut sample = log.probe.sample();
-                    sample.gpus.extend(self.provider.device_memory());
+                    let sample = self.sample(log);
                     log.now(RunEvent::Probe(Sample { late, ..sample }));
                     log.now(RunEvent::Lag(lag.take()));
                 }
@@ -120,13 +119,20 @@ impl Lane {
             }
         }
         // what was used up to the end, also by a lane that is shorter than an interval
-        let sample = log.probe.sample();
+        let sample = self.sample(log);
         log.now(RunEvent::Probe(sample));
         log.now(RunEvent::Lag(lag.take()));
         if outcome.failure.is_none() && self.cancel.is_cancelled() {
             return Some(Failure::cancelled());
         }
         outcome.failure
+    }
+
+    /// What the machine's probe reads, and what the provider alone can read of its device.
+    fn sample(&self, log: &mut Log) -> Sample {
+        let mut sample = log.probe.sample();
+        sample.gpus.extend(self.provider.device_memory());
+        sample
     }
 
     fn call(&self, mut requests: Vec<Request>, sink: Sink) -> BoxFuture<'static, CallEnd> {
