@@ -10,7 +10,7 @@ use std::sync::Arc;
 pub use field::{Field, Kind};
 
 use super::input::TextInput;
-use crate::config::{LaneSpec, Mode, OnError, Plan, written_template};
+use crate::config::{LaneSpec, Mode, OnError, Plan, secret, written_template};
 use crate::prompts::PromptList;
 use crate::provider::ProviderSpec;
 
@@ -612,9 +612,8 @@ fn neighbour(all: &[String], current: &str, next: bool) -> Option<String> {
 /// What is wrong with the name of an environment variable. It would be kept with the run, so what
 /// looks like a key typed by mistake is refused, and not repeated.
 fn wrong_variable(name: &str) -> Option<String> {
-    let part = |c: char| c.is_ascii_alphanumeric() || c == '_';
     let name = name.trim();
-    let sound = name.chars().all(part) && !name.starts_with(|c: char| c.is_ascii_digit());
+    let sound = name.is_empty() || secret::check_name(name).is_ok();
     let is_key = name.len() > 24 && name.contains(|c: char| c.is_ascii_lowercase());
     (!sound || is_key).then(|| {
         "that is no name of an environment variable: write a name such as OPENAI_API_KEY".to_owned()
