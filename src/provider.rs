@@ -16,6 +16,7 @@ mod fingerprint;
 mod framing;
 mod http;
 pub mod info;
+mod kv_count;
 mod limits;
 mod lmstudio;
 mod load;

@@ -4,16 +4,17 @@
 //! is computed when is the engine's business.
 
 use std::num::NonZeroUsize;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
+use super::kv_count::KvCount;
 use super::{
-    BatchSize, Batching, EngineMemory, Event, Failure, FailureKind, FinishReason, Provider,
-    ProviderInfo, ProviderSpec, Request, Sink, Support, TokenCounts, Usage,
+    BatchSize, Batching, Event, Failure, FailureKind, FinishReason, Provider, ProviderInfo,
+    ProviderSpec, Request, Sink, Support, TokenCounts, Usage,
 };
 use crate::engine::EngineError;
 use crate::engine::call::{Call, CallEvent, CallRow, EndReason};
@@ -69,10 +70,8 @@ impl Local {
         let rows = self.encode(requests, &sink).await?;
         let (ended, end) = oneshot::channel();
         let mut translator = Translator {
+            kv: KvCount::new(sink.clone(), self.model.weight_bytes(), self.kv_bytes.clone()),
             sink,
-            weights: self.model.weight_bytes(),
-            total: self.kv_bytes.clone(),
-            kv_bytes: 0,
             ended: Some(ended),
         };
         let observer = Box::new(move |event| translator.take(event));
@@ -153,11 +152,7 @@ impl Provider for Local {
 /// Turns the engine's events of one call into the layer's.
 struct Translator {
     sink: Sink,
-    weights: u64,
-    /// Bytes of the caches of all calls.
-    total: Arc<AtomicU64>,
-    /// Bytes of this call's cache, as last counted in `total`.
-    kv_bytes: u64,
+    kv: KvCount,
     ended: Option<oneshot::Sender<Result<(), EngineError>>>,
 }
 
@@ -186,34 +181,18 @@ impl Translator {
             }
             CallEvent::Step { at, rows, prefill_tokens, kv_bytes } => {
                 self.sink.send_at(at, Event::Step { rows, prefill_tokens });
-                self.count_kv(kv_bytes);
+                self.kv.set(kv_bytes);
             }
             // the lane's figures say how many prompt tokens were computed
             CallEvent::SharedPrefix { tokens: _ } => {}
             CallEvent::Ended(result) => {
-                self.count_kv(0);
+                self.kv.set(0);
                 if let Some(ended) = self.ended.take() {
                     // nobody waits when the whole call was dropped
                     let _ = ended.send(result);
                 }
             }
         }
-    }
-
-    fn count_kv(&mut self, bytes: u64) {
-        if bytes == self.kv_bytes {
-            return;
-        }
-        let change = bytes.wrapping_sub(self.kv_bytes);
-        let kv = self.total.fetch_add(change, Ordering::Relaxed).wrapping_add(change);
-        self.kv_bytes = bytes;
-        self.sink.send(Event::Memory(EngineMemory { weights: self.weights, kv }));
-    }
-}
-
-impl Drop for Translator {
-    fn drop(&mut self) {
-        self.count_kv(0);
     }
 }
 

@@ -12,7 +12,7 @@ mod python;
 use std::collections::HashSet;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::AtomicU64;
 use std::time::Instant;
 
 use async_trait::async_trait;
@@ -20,10 +20,11 @@ use tokio_util::sync::CancellationToken;
 
 use self::helper::Helper;
 use self::message::{Ended, Hello, Memory, Ready, Reason, Step, Told};
+use super::kv_count::KvCount;
 use super::{
-    BatchSize, Batching, EngineMemory, Event, Failure, FailureKind, FinishReason, Provider,
-    ProviderInfo, ProviderSpec, Request, ServerEvent, ServerMemory, ServerOptions, Sink, Support,
-    TokenCounts, Usage,
+    BatchSize, Batching, Event, Failure, FailureKind, FinishReason, Provider, ProviderInfo,
+    ProviderSpec, Request, ServerEvent, ServerMemory, ServerOptions, Sink, Support, TokenCounts,
+    Usage,
 };
 use crate::prompts::printable;
 
@@ -82,11 +83,9 @@ impl Mlx {
         let mut call = self.helper.begin(&requests, *sizes.borrow_and_update())?;
         let mut rows = Rows {
             open: requests.iter().map(|request| request.row).collect(),
+            kv: KvCount::new(sink.clone(), self.weights, self.kv_bytes.clone()),
             sink,
             device: self.info.device.clone(),
-            weights: self.weights,
-            total: self.kv_bytes.clone(),
-            kv_bytes: 0,
             peak: 0,
         };
         drop(requests);
@@ -140,11 +139,7 @@ struct Rows {
     open: HashSet<usize>,
     sink: Sink,
     device: String,
-    weights: u64,
-    /// Bytes of the caches of all calls.
-    total: Arc<AtomicU64>,
-    /// Bytes of this call's cache, as last counted in `total`.
-    kv_bytes: u64,
+    kv: KvCount,
     /// The most that MLX held, as last told.
     peak: u64,
 }
@@ -181,7 +176,7 @@ impl Rows {
             self.sink.send_at(at, Event::Step { rows, prefill_tokens: prefill });
         }
         if let Some(memory) = memory {
-            self.count_kv(memory.kv);
+            self.kv.set(memory.kv);
             self.count_all(memory);
         }
         Ok(())
@@ -234,22 +229,6 @@ impl Rows {
         let source = "mlx peak memory".into();
         let memory = ServerMemory { total: memory.peak, gpu, source };
         self.sink.send(Event::Server(ServerEvent::Memory(memory)));
-    }
-
-    fn count_kv(&mut self, bytes: u64) {
-        if bytes == self.kv_bytes {
-            return;
-        }
-        let change = bytes.wrapping_sub(self.kv_bytes);
-        let kv = self.total.fetch_add(change, Ordering::Relaxed).wrapping_add(change);
-        self.kv_bytes = bytes;
-        self.sink.send(Event::Memory(EngineMemory { weights: self.weights, kv }));
-    }
-}
-
-impl Drop for Rows {
-    fn drop(&mut self) {
-        self.count_kv(0);
     }
 }
 
