@@ -42,6 +42,7 @@ pub use run::{Run, RunFacts};
 pub use serving::{ClientLag, ServerFigures, remarks};
 pub use slo::{BatchSizes, Kept, Slo};
 pub use spread::Spreads;
+pub use sweep::knee_words;
 
 pub use crate::probe::{Gpu, Host};
 

@@ -15,7 +15,9 @@ pub fn shortened(text: &str, most_chars: usize) -> String {
     }
 }
 
-fn symbol(c: char) -> char {
+/// What stands for a character that could steer a terminal or a page: a control character, a line
+/// break, a change of direction. All others stand for themselves.
+pub fn symbol(c: char) -> char {
     match c {
         '\n' | '\u{85}' | '\u{2028}' | '\u{2029}' => '↵',
         '\u{0}'..='\u{1f}' => char::from_u32(0x2400 + c as u32).unwrap_or('\u{fffd}'),
@@ -26,6 +28,30 @@ fn symbol(c: char) -> char {
         }
         other => other,
     }
+}
+
+/// Characters that are not seen by themselves: soft hyphen, joiners, fillers, variation selectors,
+/// tags. Some scripts need them, so they are kept where columns do not count.
+pub fn is_invisible(c: char) -> bool {
+    matches!(
+        c,
+        '\u{ad}'
+            | '\u{34f}'
+            | '\u{115f}'
+            | '\u{1160}'
+            | '\u{17b4}'
+            | '\u{17b5}'
+            | '\u{180b}'..='\u{180f}'
+            | '\u{200b}'..='\u{200d}'
+            | '\u{2060}'..='\u{2065}'
+            | '\u{206a}'..='\u{206f}'
+            | '\u{3164}'
+            | '\u{fe00}'..='\u{fe0f}'
+            | '\u{feff}'
+            | '\u{ffa0}'
+            | '\u{fff0}'..='\u{fffb}'
+            | '\u{e0000}'..='\u{e0fff}'
+    )
 }
 
 #[cfg(test)]

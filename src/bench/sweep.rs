@@ -9,7 +9,7 @@ use super::recorder::{LaneRecord, Pass, Recorder, RowRecord, RowState};
 use super::statistics::Summary;
 use crate::config::{LaneSpec, Mode, Plan};
 
-pub use knee::{Knee, knee};
+pub use knee::{Knee, RESAMPLES, knee};
 
 /// The sizes that are tried where none are named.
 pub const DEFAULT_SIZES: [usize; 6] = [1, 2, 4, 8, 16, 32];
@@ -185,7 +185,7 @@ pub fn words(points: &[Point]) -> String {
             "no knee: throughput still rises at the largest size, try larger ones".to_owned()
         }
         Knee::At { place, confidence: Some(share) } => format!(
-            "knee at batch size {}: so in {:.0} % of 1000 resamples of the passes",
+            "knee at batch size {}: so in {:.0} % of {RESAMPLES} resamples of the passes",
             size(place),
             share * 100.0
         ),

@@ -14,7 +14,7 @@ use super::summary::{failures, summary};
 use crate::bench::journal::{Journal, Restored};
 use crate::bench::run::Between;
 use crate::bench::verify::Outcome;
-use crate::bench::{self, Job, RunHandle, sweep};
+use crate::bench::{self, Job, RunHandle};
 use crate::provider::OpenProvider;
 use crate::report::{Export, Report, RunFacts};
 use crate::text::visible;
@@ -99,9 +99,6 @@ impl Headless {
         } else {
             let out = &mut std::io::stdout();
             write!(out, "{}", summary(&report))?;
-            if sweep::is_sweep(&job.plan) {
-                writeln!(out, "{}", sweep::words(&sweep::points(&handle.recorder)))?;
-            }
             for export in &self.exports {
                 writeln!(out, "report: {}", visible(&export.path().display().to_string()))?;
             }

@@ -42,11 +42,8 @@ pub fn summary(report: &Report) -> String {
 fn batch_sizes(report: &Report) -> String {
     let mut text = String::new();
     let Some(sizes) = report.batch_sizes else { return text };
-    if let Some(knee) = sizes.knee {
-        let _ = writeln!(
-            text,
-            "\nknee: batch size {knee}, the smallest with 90 % of the best throughput"
-        );
+    if let Some(words) = report::knee_words(report) {
+        let _ = writeln!(text, "\n{words}");
     }
     if report.run.slo.is_some() {
         let size = units::known(sizes.largest_within_slo, |size| size.to_string());

@@ -4,6 +4,7 @@ use serde_json::Value;
 
 use super::{Report, Slo};
 use crate::bench::statistics::FEWEST;
+use crate::bench::sweep::RESAMPLES;
 use crate::units;
 
 /// A term and what it means here.
@@ -46,6 +47,9 @@ pub(super) fn terms(report: &Report) -> Vec<Term> {
     if let Some(slo) = report.run.slo {
         terms.push(("limits", limits(slo)));
     }
+    if report.batch_sizes.is_some() {
+        terms.push(("knee", knee()));
+    }
     terms.push(("warm-up", warm_up(number("warmup"))));
     terms.push((
         "integrity",
@@ -85,6 +89,15 @@ fn limits(slo: Slo) -> String {
     let limits: Vec<String> = limits.into_iter().flatten().collect();
     let limits = limits.join(" and ");
     format!("a row counts for goodput when it ended well with {limits}")
+}
+
+fn knee() -> String {
+    format!(
+        "the batch size whose throughput is farthest above the straight line from the smallest to \
+         the largest size (Kneedle, on the mean of the repeats); none where batching brings less \
+         than 10 % or the line is hardly bent. How sure it is: the share of {RESAMPLES} resamples \
+         of the repeats' noise that have the same knee"
+    )
 }
 
 fn warm_up(rows: Option<u64>) -> String {

@@ -31,11 +31,16 @@ pub struct Kept {
 }
 
 /// What the batch sizes of a run show.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct BatchSizes {
-    /// The smallest batch size with 90 % of the best throughput.
+    /// The batch size from which a larger one brings little, by [`crate::bench::sweep::knee`];
+    /// absent where the throughput hardly rises, or rises up to the largest size.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub knee: Option<usize>,
+    /// In how many of the resamples of the repeats the knee is the same, 0 to 1; absent where no
+    /// size ran more than once.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub knee_confidence: Option<f64>,
     /// The largest batch size at which 95 % of the rows met the limits; absent where there are
     /// no limits, or no size meets them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -62,8 +67,9 @@ impl BatchSizes {
         let within = |lane: &Lane| lane.slo.is_some_and(|kept| kept.share >= ENOUGH);
         let mut sizes = sweep.points.iter().rev();
         let largest = sizes.find(|(_, _, lane)| within(lane)).map(|(size, _, _)| *size);
-        let knee = sweep.knee().map(|(size, _, _)| *size);
-        Some(Self { knee, largest_within_slo: largest })
+        let (knee, knee_confidence) = sweep.knee().unzip();
+        let knee_confidence = knee_confidence.flatten();
+        Some(Self { knee, knee_confidence, largest_within_slo: largest })
     }
 }
 

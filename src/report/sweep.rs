@@ -1,11 +1,17 @@
-//! Batch sizes side by side: lanes of a run that differ in their batch size only.
+//! Batch sizes side by side: lanes of a run that differ in their batch size only, and the knee
+//! that [`crate::bench::sweep`] finds in them.
 
-use super::{Lane, Report};
+use super::{Lane, Report, spread};
+use crate::bench::sweep::{self, Knee, Point};
 
-/// Share of the best throughput from which a larger batch no longer pays.
-pub(super) const KNEE: f64 = 0.9;
 /// Fewest batch sizes that show anything.
 const FEWEST: usize = 3;
+
+/// What the batch sizes of a report show, in the sentence of the Sweep screen; `None` where there
+/// are fewer than three of them.
+pub fn knee_words(report: &Report) -> Option<String> {
+    Some(sweep::words(&Sweep::of(report)?.curve()))
+}
 
 /// Batched lanes on one provider and model, smallest batch first.
 pub(super) struct Sweep<'a> {
@@ -22,7 +28,7 @@ impl<'a> Sweep<'a> {
             batched(lane) && lane.provider == first.provider && lane.model == first.model
         };
         let lanes = report.lanes.iter().enumerate().filter(|(_, lane)| alike(lane));
-        let rated = lanes.filter(|(_, lane)| lane.figures.output_tokens_per_s.is_some());
+        let rated = lanes.filter(|(_, lane)| !samples(lane).is_empty());
         let point = |(place, lane): (usize, &'a Lane)| Some((lane.batch_size?, place, lane));
         let mut points: Vec<(usize, usize, &Lane)> = rated.filter_map(point).collect();
         points.sort_by_key(|(size, place, _)| (*size, *place));
@@ -30,10 +36,29 @@ impl<'a> Sweep<'a> {
         (points.len() >= FEWEST).then_some(Self { points })
     }
 
-    /// The knee: the smallest batch size with at least [`KNEE`] of the best throughput.
-    pub fn knee(&self) -> Option<&(usize, usize, &'a Lane)> {
-        let rate = |lane: &Lane| lane.figures.output_tokens_per_s.unwrap_or_default();
-        let best = self.points.iter().map(|(_, _, lane)| rate(lane)).fold(0.0, f64::max);
-        self.points.iter().find(|(_, _, lane)| rate(lane) >= KNEE * best && best > 0.0)
+    /// The batch size of the knee, and how sure it is, 0 to 1, where the repeats tell.
+    pub fn knee(&self) -> Option<(usize, Option<f64>)> {
+        match sweep::knee(&self.curve()) {
+            Knee::At { place, confidence } => Some((self.points.get(place)?.0, confidence)),
+            Knee::TooFew | Knee::Flat | Knee::Rising => None,
+        }
     }
+
+    /// Throughput of every repeat, by batch size.
+    fn curve(&self) -> Vec<Point> {
+        let point = |(batch_size, _, lane): &(usize, usize, &Lane)| Point {
+            batch_size: *batch_size,
+            samples: samples(lane),
+            ..Point::default()
+        };
+        self.points.iter().map(point).collect()
+    }
+}
+
+/// Throughput of the passes that came to their end.
+fn samples(lane: &Lane) -> Vec<f64> {
+    if lane.repeats.is_empty() && lane.failure.is_some() {
+        return Vec::new();
+    }
+    spread::values(lane, |figures| figures.output_tokens_per_s)
 }

@@ -91,6 +91,8 @@ pub struct Reading {
     pub text: String,
     /// Lines it is scrolled by.
     pub scroll: usize,
+    /// Columns it is scrolled by.
+    pub across: usize,
 }
 
 /// The help, and where the user is in it.

@@ -2,6 +2,7 @@
 //!
 //! It reads no file; what others found out is put in here.
 
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, ensure};
@@ -22,6 +23,8 @@ pub struct History {
     pub selected: usize,
     /// Folders of the marked runs.
     pub marked: Vec<PathBuf>,
+    /// The run that is being looked at: one after another.
+    pub looking: Option<PathBuf>,
     /// Whether the list is known.
     pub state: Finding<()>,
     /// The screen to go back to.
@@ -64,6 +67,7 @@ impl Default for History {
             runs: Vec::new(),
             selected: 0,
             marked: Vec::new(),
+            looking: None,
             state: Finding::Asked,
             from: Screen::Setup,
         }
@@ -92,15 +96,17 @@ impl History {
 
     /// Takes what a run was.
     pub fn learn(&mut self, folder: &Path, facts: Result<PastFacts, String>) {
+        self.looking = None;
         if let Some(run) = self.runs.iter_mut().find(|run| run.folder == folder) {
             run.facts = facts.map_or_else(Finding::Failed, Finding::Known);
         }
     }
 
-    /// The newest run of which nothing is known.
-    pub fn unknown(&self) -> Option<&Path> {
-        let run = self.runs.iter().find(|run| run.facts == Finding::Asked)?;
-        Some(&run.folder)
+    /// The first of these runs of which nothing is known.
+    pub fn next_unknown(&self, visible: Range<usize>) -> Option<&Path> {
+        let runs = self.runs.iter().skip(visible.start).take(visible.len());
+        let mut unknown = runs.filter(|run| run.facts == Finding::Asked);
+        Some(&unknown.next()?.folder)
     }
 
     /// The run in focus.

@@ -1,7 +1,12 @@
 //! What the user should know, kept until it was seen.
 
+use crate::text::shortened;
+
 /// The most notices kept; further ones are counted.
 const MOST: usize = 500;
+
+/// The most characters of one notice: a server's page of errors says no more than its beginning.
+const MOST_CHARS: usize = 4_000;
 
 /// How grave a notice is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -36,7 +41,7 @@ pub struct Notices {
 impl Notices {
     /// Adds a notice; a repetition of the last one is counted.
     pub fn add(&mut self, level: Level, text: impl Into<String>) {
-        let text = text.into();
+        let text = shortened(&text.into(), MOST_CHARS);
         if let Some(last) = self.list.last_mut().filter(|last| last.text == text) {
             last.times += 1;
             last.seen = false;

@@ -3,27 +3,36 @@
 mod differences;
 mod figures;
 mod filter;
+mod lines;
+mod search;
 mod sweep;
 
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-pub use differences::{Differences, occurrences};
+pub use differences::Differences;
 use figures::Base;
 pub use figures::{Figures, SizeChange};
 pub use filter::Filter;
+use lines::{Lines, Wrapping};
+pub use search::Search;
 pub use sweep::SweepView;
 
 use super::notices::{Level, Notices};
+use super::text;
 use crate::bench::event::{RunEvent, Stamp};
-use crate::bench::recorder::{LaneRecord, LaneState, Recorder, RowState};
+use crate::bench::recorder::{LaneRecord, LaneState, Recorder, RowRecord, RowState};
 use crate::config::Plan;
 use crate::prompts::PromptList;
 use crate::provider::Event;
 
-/// Figures of a running lane are computed at most this often.
+/// Figures of a running lane are computed at most this often, for every 10,000 rows of the list:
+/// what they cost grows with the rows, and is to stay a hundredth of a core.
 const FIGURES_EVERY: Duration = Duration::from_millis(250);
+
+/// However many rows there are.
+const FIGURES_AT_LEAST_EVERY: Duration = Duration::from_secs(2);
 
 /// Where a run begins.
 #[derive(Debug, Clone)]
@@ -76,9 +85,13 @@ pub struct Session {
     /// The rows that the table shows, where not all.
     shown: Option<Vec<usize>>,
     /// What is looked for in prompts and outputs.
-    pub search: String,
+    pub search: Search,
     /// What differs in the selected row.
     pub differences: Differences,
+    /// Where the lines of the selected row's outputs begin.
+    lines: Lines,
+    /// The batch size that was asked for and that the run has not told yet.
+    asked: Option<usize>,
     /// A past run that is played again.
     pub replay: bool,
     /// When the last event came.
@@ -86,6 +99,16 @@ pub struct Session {
     newest: usize,
     notices_taken: usize,
     computed: Option<Instant>,
+    /// Nothing has happened since the figures of a run that is over were computed.
+    settled: bool,
+}
+
+/// The output of a row, or why there is none.
+pub fn shown_text(record: &RowRecord) -> &str {
+    match (&record.failure, record.state) {
+        (Some(failure), RowState::Failed) if record.text.is_empty() => &failure.message,
+        _ => &record.text,
+    }
 }
 
 impl Session {
@@ -113,13 +136,16 @@ impl Session {
             sweep,
             filter: Filter::All,
             shown: None,
-            search: String::new(),
+            search: Search::default(),
             differences: Differences::default(),
+            lines: Lines::default(),
+            asked: None,
             replay: false,
             last_event: Duration::ZERO,
             newest: 0,
             notices_taken,
             computed: None,
+            settled: false,
         }
     }
 
@@ -140,9 +166,18 @@ impl Session {
         lane.pass()?.batch_size()
     }
 
+    /// The batch size that a key changes: keys come faster than the run can tell what they did.
+    /// `None` where the lane that runs has none.
+    pub fn ask_batch_size(&mut self, change: fn(usize) -> usize) -> Option<usize> {
+        let now = self.live_batch_size()?;
+        self.asked = Some(change(self.asked.unwrap_or(now)).max(1));
+        self.asked
+    }
+
     /// Takes one event of the run.
     pub fn apply(&mut self, stamp: Stamp, notices: &mut Notices) {
         self.last_event = stamp.at.saturating_duration_since(self.recorder.epoch);
+        self.settled = false;
         self.see(&stamp.event, notices);
         self.recorder.apply(stamp);
         for text in &self.recorder.notices[self.notices_taken..] {
@@ -157,8 +192,10 @@ impl Session {
     /// What the screen itself makes of an event.
     fn see(&mut self, event: &RunEvent, notices: &mut Notices) {
         match event {
+            RunEvent::BatchSize(size) => self.asked = self.asked.filter(|asked| asked != size),
             RunEvent::LaneStarted { lane, .. } => {
                 self.newest = 0;
+                self.asked = None;
                 if self.follow {
                     self.lane = *lane;
                 }
@@ -184,6 +221,7 @@ impl Session {
     /// The channel closed. A run that had not said it was over broke off.
     pub fn close(&mut self, notices: &mut Notices) {
         self.closed = true;
+        self.settled = false;
         if !self.recorder.finished {
             notices.add(
                 Level::Error,
@@ -194,10 +232,13 @@ impl Session {
 
     /// Computes the figures anew where they may have changed and are old enough.
     pub fn refresh(&mut self, now: Instant) {
-        let young = self.computed.is_some_and(|at| now.duration_since(at) < FIGURES_EVERY);
-        if young && self.running() {
+        let rows = u32::try_from(self.recorder.rows() / 10_000).unwrap_or(u32::MAX);
+        let every = FIGURES_EVERY.saturating_mul(rows.max(1)).min(FIGURES_AT_LEAST_EVERY);
+        let young = self.computed.is_some_and(|at| now.duration_since(at) < every);
+        if self.settled || (young && self.running()) {
             return;
         }
+        self.settled = !self.running();
         self.computed = Some(now);
         self.shown = self.filter.rows(&self.recorder);
         let elapsed = now.saturating_duration_since(self.recorder.epoch);
@@ -287,6 +328,37 @@ impl Session {
         self.differences.refresh(&self.recorder, self.row, self.lane);
     }
 
+    /// Finds the first `wanted` lines of the selected row's outputs, for these lanes with their
+    /// columns; how many lines the longest has, as far as they were found.
+    pub fn find_lines(&mut self, lanes: &[(usize, usize)], wanted: usize) -> usize {
+        for (lane, columns) in lanes {
+            let wrapping = self.wrapping(*lane, *columns);
+            let Some(row) = self.recorder.lanes.get(*lane).and_then(LaneRecord::pass) else {
+                continue;
+            };
+            let Some(row) = row.rows.get(self.row) else { continue };
+            self.lines.find(*lane, wrapping, shown_text(row), wanted);
+        }
+        lanes.iter().map(|(lane, _)| self.lines.count(*lane)).max().unwrap_or(0)
+    }
+
+    /// The byte that a line of the selected row's output begins with; absent behind the last line
+    /// that was found.
+    pub fn line_start(&self, lane: usize, columns: usize, line: usize) -> Option<usize> {
+        let found = self.lines.start(lane, self.wrapping(lane, columns), line);
+        found.or_else(|| (line == 0).then_some(0))
+    }
+
+    /// The line of the selected row's output that holds a byte, as far as lines were found.
+    pub fn line_of(&self, lane: usize, columns: usize, at: usize) -> Option<usize> {
+        self.lines.line_of(lane, self.wrapping(lane, columns), at)
+    }
+
+    fn wrapping(&self, lane: usize, columns: usize) -> Wrapping {
+        let passes = self.recorder.lanes.get(lane).map_or(0, |lane| lane.passes.len());
+        Wrapping { row: self.row, passes, columns }
+    }
+
     /// The next row, or the one before, whose prompt or any output has the text that is looked
     /// for; around the end.
     pub fn found(&self, forward: bool) -> Option<usize> {
@@ -298,10 +370,7 @@ impl Session {
             let prompt = self.prompts.prompts.get(*row).map(|prompt| prompt.content.display());
             let passes = self.recorder.lanes.iter().filter_map(LaneRecord::pass);
             let texts = passes.filter_map(|pass| Some(pass.rows.get(*row)?.text.as_str()));
-            prompt
-                .into_iter()
-                .chain(texts)
-                .any(|text| !occurrences(text, &self.search, 1).is_empty())
+            prompt.into_iter().chain(texts).any(|text| self.search.is_in(text))
         };
         let around = |step: usize| {
             if forward { (self.row + step) % rows } else { (self.row + rows - step) % rows }
@@ -332,6 +401,28 @@ impl Session {
         let lane = self.recorder.lanes.get(self.recorder.reference)?;
         let row = lane.pass()?.rows.get(row)?;
         (row.state == RowState::Done).then_some(&row.text)
+    }
+
+    /// Where a lane's text of the selected row begins to differ: from the reference, or for the
+    /// reference from the first lane that differs from it.
+    pub fn first_difference(&self, lane: usize) -> Option<usize> {
+        let reference = self.reference_text(self.row)?;
+        let differing = |lane: usize| {
+            let row = self.recorder.lanes.get(lane)?.pass()?.rows.get(self.row)?;
+            let differs = row.state == RowState::Done && row.same_as_reference == Some(false);
+            differs.then_some(row.text.as_str())
+        };
+        if lane == self.recorder.reference {
+            let others = (0..self.recorder.lanes.len()).filter_map(differing);
+            return others.filter_map(|text| text::first_difference(reference, text)).min();
+        }
+        text::first_difference(differing(lane)?, reference)
+    }
+
+    /// Where an output of the selected row has what is looked for.
+    pub fn first_found(&self, lane: usize) -> Option<usize> {
+        let row = self.recorder.lanes.get(lane)?.pass()?.rows.get(self.row)?;
+        Some(self.search.places(&row.text, 1).first()?.start)
     }
 
     /// In one word or two, how the run stands.

@@ -6,9 +6,12 @@
 //! of styles.
 
 use std::borrow::Cow;
+use std::iter::Peekable;
 
-use unicode_segmentation::UnicodeSegmentation;
+use unicode_segmentation::{GraphemeCursor, GraphemeIndices, UnicodeSegmentation};
 use unicode_width::UnicodeWidthStr;
+
+use crate::text::{is_invisible, symbol};
 
 /// Columns a tab character takes in wrapped text.
 const TAB: &str = "    ";
@@ -27,65 +30,29 @@ pub struct Cluster<'a> {
     pub width: usize,
 }
 
-/// The harmless form of one character; `None` where it is drawn as it is.
-fn replacement(c: char) -> Option<&'static str> {
-    const SYMBOLS: [&str; 32] = [
-        "␀", "␁", "␂", "␃", "␄", "␅", "␆", "␇", "␈", "␉", "␊", "␋", "␌", "␍", "␎", "␏", "␐", "␑",
-        "␒", "␓", "␔", "␕", "␖", "␗", "␘", "␙", "␚", "␛", "␜", "␝", "␞", "␟",
-    ];
-    match c {
-        '\u{0}'..='\u{1f}' => Some(SYMBOLS[c as usize]),
-        '\u{7f}' => Some("␡"),
-        '\u{80}'..='\u{9f}' => Some("\u{fffd}"),
-        // line and paragraph separators
-        '\u{2028}' | '\u{2029}' => Some("↵"),
-        // they change the direction of everything that follows
-        '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' => {
-            Some("⇄")
-        }
-        // soft hyphen, joiners, fillers, variation selectors, tags: terminals disagree on their width
-        '\u{ad}'
-        | '\u{34f}'
-        | '\u{115f}'
-        | '\u{1160}'
-        | '\u{17b4}'
-        | '\u{17b5}'
-        | '\u{180b}'..='\u{180f}'
-        | '\u{200b}'..='\u{200d}'
-        | '\u{2060}'..='\u{2065}'
-        | '\u{206a}'..='\u{206f}'
-        | '\u{3164}'
-        | '\u{fe00}'..='\u{fe0f}'
-        | '\u{feff}'
-        | '\u{ffa0}'
-        | '\u{fff0}'..='\u{fffb}'
-        | '\u{e0000}'..='\u{e0fff}' => Some(""),
-        _ => None,
-    }
-}
-
 /// The graphemes of a text in a form that is safe to draw, line breaks as `↵`.
 pub fn clusters(text: &str) -> impl Iterator<Item = Cluster<'_>> {
-    text.grapheme_indices(true).map(|(at, grapheme)| {
-        let shown = match grapheme {
-            "\n" | "\r\n" => Cow::Borrowed("↵"),
-            "\t" => Cow::Borrowed(" "),
-            plain if plain.bytes().all(|byte| (0x20..0x7f).contains(&byte)) => Cow::Borrowed(plain),
-            other => harmless(other),
-        };
-        let width = shown.width();
-        Cluster { at, shown, width }
-    })
+    text.grapheme_indices(true).map(|(at, grapheme)| cluster(at, grapheme))
+}
+
+/// One grapheme on one line.
+fn cluster(at: usize, grapheme: &str) -> Cluster<'_> {
+    let shown = match grapheme {
+        "\n" | "\r\n" => Cow::Borrowed("↵"),
+        "\t" => Cow::Borrowed(" "),
+        other => harmless(other),
+    };
+    let width = shown.width();
+    Cluster { at, shown, width }
 }
 
 fn harmless(grapheme: &str) -> Cow<'_, str> {
-    let mut shown = String::with_capacity(grapheme.len());
-    for c in grapheme.chars().take(MOST_MARKS) {
-        match replacement(c) {
-            Some(symbol) => shown.push_str(symbol),
-            None => shown.push(c),
-        }
+    if matches!(grapheme.as_bytes(), [0x20..0x7f]) {
+        return Cow::Borrowed(grapheme);
     }
+    // terminals disagree on the width of what nobody sees
+    let seen = grapheme.chars().take(MOST_MARKS).filter(|c| !is_invisible(*c));
+    let mut shown: String = seen.map(symbol).collect();
     if shown.is_empty() {
         return Cow::Borrowed("");
     }
@@ -130,6 +97,16 @@ pub fn fit(text: &str, columns: usize) -> String {
     shown
 }
 
+/// What follows the first `columns` of a text on one line.
+pub fn after(text: &str, columns: usize) -> &str {
+    let mut used = 0;
+    let next = clusters(text).find(|cluster| {
+        used += cluster.width;
+        used > columns
+    });
+    next.map_or("", |cluster| &text[cluster.at..])
+}
+
 /// [`fit`], filled up with spaces to exactly `columns`.
 pub fn column(text: &str, columns: usize) -> String {
     let mut shown = fit(text, columns);
@@ -139,21 +116,25 @@ pub fn column(text: &str, columns: usize) -> String {
 }
 
 /// The end of a text on one line of at most `columns`, begun by `…` where something was cut.
+/// Reads no more of the text than it shows.
 pub fn fit_end(text: &str, columns: usize) -> String {
-    let all: Vec<Cluster> = clusters(text).collect();
-    let total: usize = all.iter().map(|cluster| cluster.width).sum();
-    if total <= columns {
-        return all.into_iter().map(|cluster| cluster.shown).collect();
+    let mut end: Vec<Cluster> = Vec::new();
+    let mut used = 0;
+    for (at, grapheme) in text.grapheme_indices(true).rev() {
+        let cluster = cluster(at, grapheme);
+        if used + cluster.width > columns {
+            // room for the mark of the cut
+            while used >= columns.max(1) {
+                used -= end.pop().map_or(used, |cluster| cluster.width);
+            }
+            let cut = if columns > 0 { "…" } else { "" };
+            let end = end.iter().rev().map(|cluster| cluster.shown.as_ref());
+            return std::iter::once(cut).chain(end).collect();
+        }
+        used += cluster.width;
+        end.push(cluster);
     }
-    let mut room = columns.saturating_sub(1);
-    let mut from = all.len();
-    while from > 0 && all[from - 1].width <= room {
-        from -= 1;
-        room -= all[from].width;
-    }
-    let mut shown = String::from(if columns > 0 { "…" } else { "" });
-    shown.extend(all[from..].iter().map(|cluster| cluster.shown.as_ref()));
-    shown
+    end.iter().rev().map(|cluster| cluster.shown.as_ref()).collect()
 }
 
 /// As many of the pieces as fit into `columns`, with `gap` between them; never half a piece.
@@ -195,44 +176,75 @@ pub type WrappedLine<'a> = Vec<Cluster<'a>>;
 /// The text broken into lines of at most `columns`, at spaces where there are any. At most
 /// `most` lines are made, so a huge text costs no more than what is looked at.
 pub fn wrap(text: &str, columns: usize, most: usize) -> Vec<WrappedLine<'_>> {
-    let columns = columns.max(2);
-    let mut lines: Vec<WrappedLine> = Vec::new();
-    let mut line: WrappedLine = Vec::new();
-    let mut used = 0;
-    for (at, grapheme) in text.grapheme_indices(true) {
-        if lines.len() >= most {
-            return lines;
-        }
-        if grapheme == "\n" || grapheme == "\r\n" {
-            lines.push(std::mem::take(&mut line));
-            used = 0;
-            continue;
-        }
-        let shown = if grapheme == "\t" { Cow::Borrowed(TAB) } else { harmless(grapheme) };
-        let width = shown.width().min(columns);
-        if used + width > columns {
-            if grapheme == " " {
-                // the space that does not fit is the line break
-                lines.push(std::mem::take(&mut line));
-                used = 0;
-                continue;
-            }
-            let rest = split_at_space(&mut line);
-            lines.push(std::mem::replace(&mut line, rest));
-            used = line.iter().map(|cluster| cluster.width).sum();
-            if used + width > columns {
-                // a word so long that even alone it leaves no room
-                lines.push(std::mem::take(&mut line));
-                used = 0;
-            }
-        }
-        used += width;
-        line.push(Cluster { at, shown, width });
+    wrapped_from(text, 0, columns).take(most).map(|(_, line)| line).collect()
+}
+
+/// The lines of a wrapped text from the one on that begins at this byte, each with the byte that it
+/// begins with.
+pub fn wrapped_from(
+    text: &str,
+    from: usize,
+    columns: usize,
+) -> impl Iterator<Item = (usize, WrappedLine<'_>)> {
+    let rest = text.get(from..).unwrap_or("");
+    Wrap {
+        graphemes: rest.grapheme_indices(true).peekable(),
+        from,
+        start: from,
+        line: Vec::new(),
+        used: 0,
+        columns: columns.max(2),
     }
-    if !line.is_empty() && lines.len() < most {
-        lines.push(line);
+}
+
+/// Breaks a text into lines.
+struct Wrap<'a> {
+    graphemes: Peekable<GraphemeIndices<'a>>,
+    /// Where the graphemes begin in the text.
+    from: usize,
+    /// Where the line under way begins in the text.
+    start: usize,
+    line: WrappedLine<'a>,
+    used: usize,
+    columns: usize,
+}
+
+impl<'a> Wrap<'a> {
+    /// Ends the line under way; the next one begins at `start` with `rest`.
+    fn end(&mut self, start: usize, rest: WrappedLine<'a>) -> (usize, WrappedLine<'a>) {
+        self.used = rest.iter().map(|cluster| cluster.width).sum();
+        (std::mem::replace(&mut self.start, start), std::mem::replace(&mut self.line, rest))
     }
-    lines
+}
+
+impl<'a> Iterator for Wrap<'a> {
+    type Item = (usize, WrappedLine<'a>);
+
+    fn next(&mut self) -> Option<Self::Item> {
+        while let Some(&(at, grapheme)) = self.graphemes.peek() {
+            let at = self.from + at;
+            let after = at + grapheme.len();
+            let is_break = grapheme == "\n" || grapheme == "\r\n";
+            let shown = if grapheme == "\t" { Cow::Borrowed(TAB) } else { harmless(grapheme) };
+            let width = shown.width().min(self.columns);
+            let fits = self.used + width <= self.columns;
+            // a space that does not fit is the line break
+            if is_break || (!fits && grapheme == " ") {
+                self.graphemes.next();
+                return Some(self.end(after, Vec::new()));
+            }
+            if !fits {
+                // what does not fit is looked at again on the next line
+                let rest = split_at_space(&mut self.line);
+                let start = rest.first().map_or(at, |cluster| cluster.at);
+                return Some(self.end(start, rest));
+            }
+            self.graphemes.next();
+            self.used += width;
+            self.line.push(Cluster { at, shown, width });
+        }
+        (!self.line.is_empty()).then(|| self.end(self.start, Vec::new()))
+    }
 }
 
 /// Takes what follows the last space off the line; nothing where there is no space.
@@ -253,13 +265,26 @@ pub fn first_difference(text: &str, other: &str) -> Option<usize> {
     if text == other {
         return None;
     }
-    let mut theirs = other.graphemes(true);
-    for (at, grapheme) in text.grapheme_indices(true) {
-        if theirs.next() != Some(grapheme) {
-            return Some(at);
-        }
+    let mut at = common_bytes(text.as_bytes(), other.as_bytes());
+    while !(is_boundary(text, at) && is_boundary(other, at)) {
+        at -= 1;
     }
-    Some(text.len())
+    Some(at)
+}
+
+/// How many bytes two texts begin with alike.
+fn common_bytes(a: &[u8], b: &[u8]) -> usize {
+    /// Compared as a whole, which is many times faster than byte by byte.
+    const BLOCK: usize = 4096;
+    let blocks = a.chunks(BLOCK).zip(b.chunks(BLOCK)).take_while(|(a, b)| a == b);
+    let same: usize = blocks.map(|(block, _)| block.len()).sum();
+    same + a[same..].iter().zip(&b[same..]).take_while(|(a, b)| a == b).count()
+}
+
+/// Whether a grapheme of the text begins at this byte, or the text ends there.
+fn is_boundary(text: &str, at: usize) -> bool {
+    text.is_char_boundary(at)
+        && GraphemeCursor::new(at, text.len(), true).is_boundary(text, 0).unwrap_or(true)
 }
 
 #[cfg(test)]
@@ -304,6 +329,13 @@ mod tests {
     }
 
     #[test]
+    fn what_is_scrolled_away_is_counted_in_columns() {
+        assert_eq!(after("日本語", 2), "本語");
+        assert_eq!(after("日本語", 3), "本語");
+        assert_eq!((after("abc", 0), after("abc", 3), after("", 2)), ("abc", "", ""));
+    }
+
+    #[test]
     fn fit_end_keeps_the_end() {
         assert_eq!(fit_end("/home/someone/report.json", 12), "…report.json");
         assert_eq!(fit_end("short", 12), "short");
@@ -344,6 +376,18 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn the_first_difference_is_that_of_the_graphemes(
+            start in "[ab\u{301}🇫🇷\r\n日]{0,6}",
+            a in "[ab\u{301}🇫🇷\r\n日]{0,6}",
+            b in "[ab\u{301}🇫🇷\r\n日]{0,6}",
+        ) {
+            let (a, b) = (format!("{start}{a}"), format!("{start}{b}"));
+            let same = a.graphemes(true).zip(b.graphemes(true)).take_while(|(a, b)| a == b);
+            let same: usize = same.map(|(grapheme, _)| grapheme.len()).sum();
+            prop_assert_eq!(first_difference(&a, &b), (a != b).then_some(same));
+        }
+
         #[test]
         fn nothing_harmful_reaches_the_screen(text in any::<String>(), columns in 0usize..60) {
             for shown in [one_line(&text), fit(&text, columns), fit_end(&text, columns)] {

@@ -35,7 +35,7 @@ pub fn terminal_event(app: &mut App, event: Event, now: Instant) -> Vec<Effect> 
         Event::Resize(width, height) => {
             app.size = Size { width, height };
             keep_in_sight(app);
-            Vec::new()
+            history::look_on(app)
         }
         Event::Mouse(mouse) => run::mouse(app, mouse),
         Event::FocusGained | Event::FocusLost => Vec::new(),
@@ -227,10 +227,14 @@ pub fn run_closed(app: &mut App) {
 /// Brings figures and scrolling up to date before a frame is drawn.
 pub fn refresh(app: &mut App, now: Instant) {
     app.now = now;
+    let in_row = app.screen == super::app::Screen::Row;
+    let lanes = if in_row { views::row::columns(app) } else { Vec::new() };
+    let page = if in_row { views::row::page(app) } else { 0 };
     if let Some(session) = &mut app.session {
         session.refresh(now);
-        if app.screen == super::app::Screen::Row {
+        if in_row {
             session.compare_row();
+            session.find_lines(&lanes, session.scroll + page);
         }
     }
     if matches!(app.overlay, Some(Overlay::Notices { .. })) {

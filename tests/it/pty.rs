@@ -5,6 +5,7 @@
 
 mod child;
 mod endurance;
+mod story;
 mod terminal;
 
 use std::path::Path;

@@ -11,4 +11,5 @@ mod numbers;
 mod run;
 mod schema;
 mod size;
+mod sweep;
 mod verify;

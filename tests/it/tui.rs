@@ -7,6 +7,7 @@ mod outputs;
 mod own_keys;
 mod screens;
 pub(crate) mod scripted;
+mod sizes;
 mod sweep;
 mod themes;
 mod update;

@@ -17,7 +17,7 @@ const LEAST_GAIN: f64 = 0.10;
 const LEAST_BEND: f64 = 0.10;
 
 /// Resamples that the confidence is counted over.
-const RESAMPLES: usize = 1000;
+pub const RESAMPLES: usize = 1000;
 
 /// What the curve shows.
 #[derive(Debug, Clone, Copy, PartialEq)]

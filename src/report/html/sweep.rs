@@ -2,20 +2,16 @@
 
 use super::chart::{LineChart, Scale, Series, close_card, lines, open_card};
 use super::markup::Html;
-use crate::report::sweep::{KNEE, Sweep};
+use crate::report::sweep::{Sweep, knee_words};
 use crate::report::{Lane, Report};
 use crate::units;
 
 pub(super) fn cards(report: &Report, html: &mut Html) {
     let Some(sweep) = Sweep::of(report) else { return };
-    let knee = sweep.knee().map(|(size, _, _)| *size);
-    let about = match knee {
-        Some(size) => format!(
-            "output tokens per second; ringed: {size}, the smallest batch with {:.0} % of the best",
-            KNEE * 100.0
-        ),
-        None => "output tokens per second".into(),
-    };
+    let knee = sweep.knee().map(|(size, _)| size);
+    let words = knee_words(report).unwrap_or_default();
+    let ringed = if knee.is_some() { ", ringed" } else { "" };
+    let about = format!("output tokens per second; {words}{ringed}");
     card(
         html,
         &sweep,

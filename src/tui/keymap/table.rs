@@ -229,6 +229,13 @@ pub static TABLE: &[Binding] = &[
         ("scroll", "scroll down"),
         (&[Help, Notices, Reading], When::Always),
     ),
+    bind(Action::Less, &[LEFT, char('h')], ("", "scroll to the left"), (&[Reading], When::Always)),
+    bind(
+        Action::More,
+        &[RIGHT, char('l')],
+        ("across", "scroll to the right"),
+        (&[Reading], When::Always),
+    ),
     bind(
         Action::PageUp,
         &[PAGE_UP],

@@ -98,24 +98,6 @@ fn extend(ranges: &mut Vec<Range<usize>>, next: Range<usize>) {
     }
 }
 
-/// Where a text holds another one, small and capital ASCII letters alike; at most `most` places.
-pub fn occurrences(text: &str, wanted: &str, most: usize) -> Vec<Range<usize>> {
-    let (text, wanted) = (text.as_bytes(), wanted.as_bytes());
-    let Some(first) = wanted.first() else { return Vec::new() };
-    let mut found = Vec::new();
-    let mut at = 0;
-    while at + wanted.len() <= text.len() && found.len() < most {
-        let here = &text[at..at + wanted.len()];
-        if text[at].eq_ignore_ascii_case(first) && here.eq_ignore_ascii_case(wanted) {
-            found.push(at..at + wanted.len());
-            at += wanted.len();
-        } else {
-            at += 1;
-        }
-    }
-    found
-}
-
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -144,17 +126,6 @@ mod tests {
         };
         let (ours, theirs) = (ends(&ours), ends(&theirs));
         assert_eq!((ours, theirs), (vec![(60_000, 200_000)], vec![(60_000, 60_001)]));
-    }
-
-    #[test]
-    fn a_text_is_found_in_any_case() {
-        let starts = |text, wanted| {
-            occurrences(text, wanted, 9).iter().map(|range| range.start).collect::<Vec<_>>()
-        };
-        assert_eq!(starts("The Nile, the nile", "NILE"), [4, 14]);
-        assert_eq!(starts("日本", "本"), [3]);
-        assert_eq!(starts("aaa", "aa"), [0]);
-        assert!(occurrences("abc", "", 9).is_empty() && occurrences("", "a", 9).is_empty());
     }
 
     proptest! {

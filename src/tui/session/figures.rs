@@ -9,6 +9,9 @@ use crate::config::Plan;
 use crate::provider::TokenCounts;
 use crate::{report, units};
 
+/// Changes of the batch size that are closer together are told as one.
+const ONE_CHANGE: Duration = Duration::from_secs(1);
+
 /// What is shown of a lane. Seconds and bytes; unknown is absent.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Figures {
@@ -166,12 +169,19 @@ fn throughput(pass: &Pass, now: Duration) -> Option<f64> {
     (seconds > 0.0 && tokens > 0).then(|| tokens as f64 / seconds)
 }
 
+/// Keys that follow each other at once are one change, from the size before the first of them.
 fn last_change(pass: &Pass, now: Duration) -> Option<SizeChange> {
-    let [.., (earlier, from), (at, to)] = pass.batch_sizes[..] else { return None };
-    Some(SizeChange {
+    let sizes = &pass.batch_sizes;
+    let (at, to) = *sizes.last()?;
+    let mut first = sizes.len() - 1;
+    while first > 1 && sizes[first].0.saturating_sub(sizes[first - 1].0) < ONE_CHANGE {
+        first -= 1;
+    }
+    let (earlier, from) = *sizes.get(first.checked_sub(1)?)?;
+    (from != to).then(|| SizeChange {
         from,
         to,
-        before: pass.throughput.rate_between(earlier, at),
+        before: pass.throughput.rate_between(earlier, sizes[first].0),
         after: pass.throughput.rate_between(at, pass.wall(now)),
     })
 }

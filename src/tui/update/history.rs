@@ -1,5 +1,7 @@
 //! Changes of the History screen, and of the question before deleting.
 
+use std::path::Path;
+
 use super::scrolled;
 use crate::tui::app::{App, Effect, Overlay, Purpose, Reading, Reply, Screen};
 use crate::tui::form::Finding;
@@ -44,6 +46,7 @@ pub(super) fn act(app: &mut App, action: Action) -> Vec<Effect> {
         Action::Mark => {
             history.mark();
             history.selected = scrolled(history.selected, Action::Down, page, last(history));
+            return look_on(app);
         }
         Action::Compare => return compare(app),
         Action::Delete => {
@@ -62,7 +65,10 @@ pub(super) fn act(app: &mut App, action: Action) -> Vec<Effect> {
         ),
         Action::Activate => return read(app, Purpose::Open),
         Action::Replay => return read(app, Purpose::Replay),
-        action => history.selected = scrolled(history.selected, action, page, last(history)),
+        action => {
+            history.selected = scrolled(history.selected, action, page, last(history));
+            return look_on(app);
+        }
     }
     Vec::new()
 }
@@ -118,19 +124,27 @@ pub(super) fn reply(app: &mut App, reply: Reply) -> Vec<Effect> {
         },
         Reply::Compared(Ok(text)) => {
             let title = "comparison: A is the older run".to_owned();
-            app.overlay = Some(Overlay::Reading(Reading { title, text, scroll: 0 }));
+            app.overlay = Some(Overlay::Reading(Reading { title, text, scroll: 0, across: 0 }));
         }
         Reply::Compared(Err(reason)) | Reply::Deleted(_, Err(reason)) => {
             app.notices.add(Level::Error, reason);
         }
-        Reply::Deleted(folder, Ok(())) => app.history.forget(&folder),
+        Reply::Deleted(folder, Ok(())) => {
+            app.history.forget(&folder);
+            return look_on(app);
+        }
         _ => {}
     }
     Vec::new()
 }
 
-/// One run after another, the newest first, so that what is seen first is known first.
-fn look_on(app: &App) -> Vec<Effect> {
-    let unknown = app.history.unknown().filter(|_| app.screen == Screen::History);
-    unknown.map(|folder| Effect::LookAtRun(folder.to_owned())).into_iter().collect()
+/// Looks at the runs that are in sight, one after another: a folder of thousands of runs costs no
+/// more than what is seen of it.
+pub(super) fn look_on(app: &mut App) -> Vec<Effect> {
+    if app.screen != Screen::History || app.history.looking.is_some() {
+        return Vec::new();
+    }
+    let in_sight = views::history::in_sight(app);
+    app.history.looking = app.history.next_unknown(in_sight).map(Path::to_owned);
+    app.history.looking.clone().map(Effect::LookAtRun).into_iter().collect()
 }

@@ -51,8 +51,19 @@ pub(super) fn act(app: &mut App, action: Action) -> Vec<Effect> {
     }
 }
 
+/// Columns that a text is scrolled across by at a time.
+const ACROSS: usize = 8;
+
 fn scroll(app: &mut App, action: Action) {
     let (page, last) = views::popup_scroll(app);
+    let widest = views::reading::last_across(app);
+    if let Some(Overlay::Reading(reading)) = &mut app.overlay {
+        match action {
+            Action::Less => reading.across = reading.across.saturating_sub(ACROSS),
+            Action::More => reading.across = (reading.across + ACROSS).min(widest),
+            _ => {}
+        }
+    }
     if let Some(
         Overlay::Help(HelpView { scroll, .. })
         | Overlay::Reading(Reading { scroll, .. })

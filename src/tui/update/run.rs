@@ -8,7 +8,7 @@ use crate::tui::app::{App, Charts, Effect, ExportForm, ExportState, Overlay, Scr
 use crate::tui::input::TextInput;
 use crate::tui::keymap::{Action, Place};
 use crate::tui::notices::Level;
-use crate::tui::session::{Filter, Session};
+use crate::tui::session::{Filter, Search, Session};
 use crate::tui::views;
 
 pub(super) fn act(app: &mut App, action: Action) -> Vec<Effect> {
@@ -21,8 +21,8 @@ pub(super) fn act(app: &mut App, action: Action) -> Vec<Effect> {
             session.stopping = true;
             return vec![Effect::Stop];
         }
-        Action::RaiseBatch => return set_batch_size(session, |size| size.saturating_add(1)),
-        Action::LowerBatch => return set_batch_size(session, |size| size.saturating_sub(1)),
+        Action::RaiseBatch => return batch_size(session.ask_batch_size(|n| n.saturating_add(1))),
+        Action::LowerBatch => return batch_size(session.ask_batch_size(|n| n.saturating_sub(1))),
         Action::NextLane => turn_lane(session, 1),
         Action::PreviousLane => turn_lane(session, session.recorder.lanes.len().saturating_sub(1)),
         Action::Follow => session.follow(),
@@ -31,7 +31,7 @@ pub(super) fn act(app: &mut App, action: Action) -> Vec<Effect> {
         Action::NextFilter => session.next_filter(),
         Action::NextCharts => app.charts = other_charts(app.charts),
         Action::Search => {
-            let search = TextInput::new(session.search.clone());
+            let search = TextInput::new(session.search.text());
             app.overlay = Some(Overlay::Search(search));
         }
         Action::NextFound | Action::PreviousFound => {
@@ -41,6 +41,7 @@ pub(super) fn act(app: &mut App, action: Action) -> Vec<Effect> {
         Action::NextDivergence | Action::PreviousDivergence => {
             if let Some(row) = session.divergence(action == Action::NextDivergence) {
                 session.select(row);
+                scroll_to(app, Session::first_difference);
             }
         }
         Action::Back if app.screen == Screen::Row => app.screen = Screen::Run,
@@ -63,6 +64,10 @@ pub(super) fn act(app: &mut App, action: Action) -> Vec<Effect> {
     Vec::new()
 }
 
+fn batch_size(size: Option<usize>) -> Vec<Effect> {
+    size.map(Effect::SetBatchSize).into_iter().collect()
+}
+
 fn other_charts(charts: Charts) -> Charts {
     match charts {
         Charts::OverTime => Charts::Batching,
@@ -75,7 +80,7 @@ pub(super) fn edit_search(app: &mut App, action: Action) {
     let Some(Overlay::Search(input)) = &mut app.overlay else { return };
     match action {
         Action::Accept => {
-            let search = input.text().to_owned();
+            let search = Search::new(input.text());
             app.overlay = None;
             if let Some(session) = &mut app.session {
                 session.search = search;
@@ -93,13 +98,31 @@ pub(super) fn edit_search(app: &mut App, action: Action) {
 fn find(app: &mut App, forward: bool) {
     let Some(session) = &mut app.session else { return };
     match session.found(forward) {
-        Some(row) => session.select(row),
+        Some(row) => {
+            session.select(row);
+            scroll_to(app, Session::first_found);
+        }
         None if session.search.is_empty() => {}
         None => {
-            let text = format!("no prompt and no output has \"{}\"", session.search);
+            let text = format!("no prompt and no output has \"{}\"", session.search.text());
             app.notices.add(Level::Info, text);
         }
     }
+}
+
+/// Scrolls the outputs of a row to the first of the places that the lanes have.
+fn scroll_to(app: &mut App, place: fn(&Session, usize) -> Option<usize>) {
+    if app.screen != Screen::Row {
+        return;
+    }
+    let (lanes, page) = (views::row::columns(app), views::row::page(app));
+    let Some(session) = &mut app.session else { return };
+    session.find_lines(&lanes, usize::MAX);
+    let line =
+        |(lane, columns): &(usize, usize)| session.line_of(*lane, *columns, place(session, *lane)?);
+    let first = lanes.iter().filter_map(line).min().unwrap_or(0);
+    // some of what stands before it stays in sight
+    session.scroll = if first < page { 0 } else { first - page / 3 };
 }
 
 /// What a terminal's clipboard takes: longer sequences are cut or dropped by many.
@@ -126,11 +149,6 @@ fn copy(app: &mut App) -> Vec<Effect> {
     vec![Effect::Copy(text)]
 }
 
-fn set_batch_size(session: &Session, change: fn(usize) -> usize) -> Vec<Effect> {
-    let Some(size) = session.live_batch_size() else { return Vec::new() };
-    vec![Effect::SetBatchSize(change(size).max(1))]
-}
-
 fn turn_lane(session: &mut Session, by: usize) {
     let lanes = session.recorder.lanes.len().max(1);
     session.lane = (session.lane + by) % lanes;
@@ -149,10 +167,14 @@ fn open_export(app: &mut App) {
 fn scroll(app: &mut App, action: Action) {
     let in_row = app.screen == Screen::Row;
     let page = if in_row { views::row::page(app) } else { views::run::visible_rows(app) };
-    let last_line = if in_row { views::row::last_scroll(app) } else { 0 };
+    let lanes = if in_row { views::row::columns(app) } else { Vec::new() };
     let Some(session) = &mut app.session else { return };
     if in_row {
-        session.scroll = scrolled(session.scroll, action, page, last_line);
+        // a huge text is not wrapped to its end for the sake of the next page
+        let wanted =
+            if action == Action::Last { usize::MAX } else { session.scroll + 2 * page + 1 };
+        let lines = session.find_lines(&lanes, wanted);
+        session.scroll = scrolled(session.scroll, action, page, lines.saturating_sub(page));
         return;
     }
     let last = session.shown_rows().saturating_sub(1);

@@ -110,13 +110,14 @@ pub fn render(frame: &mut Frame, area: Rect, chart: &Chart, theme: &Theme) {
         return;
     }
     let (top, span) = (chart.top(), chart.span());
-    let label = axis(top);
-    let gutter = u16::try_from(text::width(&label)).unwrap_or(6).min(area.width / 3);
+    let labels = values(top, area.height - 1);
+    let widest = labels.iter().map(|(_, label)| text::width(label)).max().unwrap_or(0);
+    let gutter = u16::try_from(widest).unwrap_or(6).min(area.width / 3);
     let [plot_area, time_area] =
         Layout::vertical([Constraint::Fill(1), Constraint::Length(1)]).areas(area);
     let [value_area, plot_area] =
         Layout::horizontal([Constraint::Length(gutter), Constraint::Fill(1)]).areas(plot_area);
-    render_values(frame, value_area, &label, theme);
+    render_values(frame, value_area, &labels, theme);
     match &chart.across {
         Across::Seconds => render_times(frame, time_area, gutter, span.1, theme),
         Across::Named(places) => render_names(frame, time_area, gutter, places, span, theme),
@@ -131,14 +132,31 @@ pub fn render(frame: &mut Frame, area: Rect, chart: &Chart, theme: &Theme) {
     frame.render_widget(canvas, plot_area);
 }
 
-fn render_values(frame: &mut Frame, area: Rect, top: &str, theme: &Theme) {
+/// The labels of the value axis with their lines from the top: the top, 0, and between them the half
+/// and the quarters where there is room and the label says the value exactly.
+fn values(top: f64, height: u16) -> Vec<(u16, String)> {
+    let parts = match height {
+        0 | 1 => return vec![(0, axis(top))],
+        2..6 => 1,
+        6..14 => 2,
+        14.. => 4,
+    };
+    let label = |part: u32| {
+        let share = f64::from(part) / f64::from(parts);
+        let value = top * share;
+        let label = if part == 0 { "0".to_owned() } else { axis(value) };
+        let exact = label.parse().is_ok_and(|said: f64| (said - value).abs() <= value * 1e-9);
+        let line = (1.0 - share) * f64::from(height - 1);
+        (exact || part == parts).then(|| (line.round() as u16, label))
+    };
+    (0..=parts).rev().filter_map(label).collect()
+}
+
+fn render_values(frame: &mut Frame, area: Rect, labels: &[(u16, String)], theme: &Theme) {
     let width = usize::from(area.width);
-    let muted = theme.roles.muted;
-    let line = |text: &str| Line::styled(format!("{text:>width$}"), muted);
-    frame.render_widget(line(top), Rect { height: 1, ..area });
-    if area.height > 1 {
-        let last = Rect { y: area.bottom() - 1, height: 1, ..area };
-        frame.render_widget(line("0"), last);
+    for (line, label) in labels {
+        let place = Rect { y: area.y + line, height: 1, ..area };
+        frame.render_widget(Line::styled(format!("{label:>width$}"), theme.roles.muted), place);
     }
 }
 
@@ -262,6 +280,21 @@ mod tests {
         let tops = [0.0, 0.7, 64.8, 213.0, 999.0, 1e9, f64::NAN].map(round_up);
         assert_eq!(tops[..6], [1.0, 0.8, 80.0, 250.0, 1000.0, 1e9]);
         assert_eq!(tops[6], 1.0);
+    }
+
+    #[test]
+    fn the_value_axis_names_only_what_its_labels_say_exactly() {
+        let shown = |top, height| {
+            let labels = values(top, height).into_iter();
+            labels.map(|(line, label)| format!("{line}:{label}")).collect::<Vec<_>>().join(" ")
+        };
+        assert_eq!(shown(80.0, 1), "0:80");
+        assert_eq!(shown(80.0, 4), "0:80 3:0");
+        assert_eq!(shown(80.0, 9), "0:80 4:40 8:0");
+        assert_eq!(shown(80.0, 17), "0:80 4:60 8:40 12:20 16:0");
+        // 0.75 and 37.5 would be rounded
+        assert_eq!(shown(1.5, 9), "0:1.5 8:0");
+        assert_eq!(shown(150.0, 17), "0:150 8:75 16:0");
     }
 
     #[test]

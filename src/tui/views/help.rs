@@ -86,10 +86,10 @@ fn key_names(binding: &Binding) -> String {
 fn line(binding: &Binding, theme: &Theme) -> Line<'static> {
     let when = match binding.when {
         When::Always | When::HasRun | When::CanSweep => "",
-        When::Searching => ", while a text is looked for",
-        When::Running => ", while a run is under way",
-        When::Idle => ", while no run is under way",
-        When::Batching => ", while a batched lane runs",
+        When::Searching => " (after a search)",
+        When::Running => " (during a run)",
+        When::Idle => " (between runs)",
+        When::Batching => " (in a batched lane)",
     };
     Line::from(vec![
         Span::raw(text::column(&key_names(binding), KEYS)),

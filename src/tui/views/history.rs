@@ -50,6 +50,13 @@ pub fn page(app: &App) -> usize {
     super::parts(app).map_or(1, |parts| visible(places(parts.body).list).max(1))
 }
 
+/// The runs that are visible, by their places in the list.
+pub fn in_sight(app: &App) -> std::ops::Range<usize> {
+    let page = page(app);
+    let top = first_visible(&app.history, page);
+    top..(top + page).min(app.history.runs.len())
+}
+
 /// The run under a position.
 pub fn run_at(app: &App, at: Position) -> Option<usize> {
     let list = places(super::parts(app)?.body).list;

@@ -6,12 +6,12 @@ use ratatui::text::Line;
 use ratatui::widgets::Paragraph;
 
 use super::{popup, popup_area};
-use crate::tui::app::Reading;
+use crate::tui::app::{App, Overlay, Reading};
 use crate::tui::text;
 use crate::tui::theme::Theme;
 
 /// The widest window.
-const WIDTH: u16 = 110;
+const WIDTH: u16 = 170;
 
 /// Draws the text.
 pub fn render(frame: &mut Frame, area: Rect, reading: &Reading, theme: &Theme) {
@@ -21,9 +21,19 @@ pub fn render(frame: &mut Frame, area: Rect, reading: &Reading, theme: &Theme) {
     let shown = lines.map(|line| {
         // headings stand at the margin, what belongs to them is indented
         let style = if line.starts_with(' ') { theme.roles.text } else { theme.roles.accent };
-        Line::styled(text::fit(line, columns), style)
+        Line::styled(text::fit(text::after(line, reading.across), columns), style)
     });
     frame.render_widget(Paragraph::new(shown.collect::<Vec<_>>()), inner);
+}
+
+/// The furthest that it can be scrolled across.
+pub fn last_across(app: &App) -> usize {
+    let (Some(parts), Some(Overlay::Reading(reading))) = (super::parts(app), &app.overlay) else {
+        return 0;
+    };
+    let columns = usize::from(popup_area(parts.body, WIDTH, u16::MAX).width.saturating_sub(4));
+    let widest = reading.text.lines().map(text::width).max().unwrap_or(0);
+    widest.saturating_sub(columns)
 }
 
 /// Visible lines, and all lines.

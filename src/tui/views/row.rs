@@ -24,7 +24,7 @@ use super::{bold, counted, panel, wrapped};
 use crate::bench::recorder::{RowRecord, RowState};
 use crate::provider::FinishReason;
 use crate::tui::app::App;
-use crate::tui::session::{Session, occurrences};
+use crate::tui::session::{Session, shown_text};
 use crate::tui::text::{self, WrappedLine};
 use crate::tui::theme::Theme;
 use crate::units;
@@ -37,9 +37,6 @@ const MOST_FOUND: usize = 10_000;
 
 /// Lines of counts and times below each output.
 const FACTS: u16 = 5;
-
-/// The most lines of one output that can be scrolled through.
-const MOST_LINES: usize = 20_000;
 
 struct Places {
     prompt: Rect,
@@ -85,19 +82,14 @@ pub fn page(app: &App) -> usize {
     extent().unwrap_or(1).max(1)
 }
 
-/// The furthest that the outputs can be scrolled.
-pub fn last_scroll(app: &App) -> usize {
-    let extent = || {
-        let session = app.session.as_ref()?;
-        let places = places(super::parts(app)?.body, session);
-        let lines = places.lanes.iter().map(|(lane, area)| {
-            let columns = usize::from(text_area(*area).width);
-            let record = record(session, *lane);
-            record.map_or(0, |record| text::wrap(shown_text(record), columns, MOST_LINES).len())
-        });
-        Some(lines.max()?.saturating_sub(page(app)))
+/// The lanes that are visible, with the columns of their outputs.
+pub fn columns(app: &App) -> Vec<(usize, usize)> {
+    let columns = || {
+        let places = places(super::parts(app)?.body, app.session.as_ref()?);
+        let lanes = places.lanes.into_iter();
+        Some(lanes.map(|(lane, area)| (lane, usize::from(text_area(area).width))).collect())
     };
-    extent().unwrap_or(0)
+    columns().unwrap_or_default()
 }
 
 /// The lane under a position.
@@ -161,17 +153,20 @@ fn render_lane(frame: &mut Frame, area: Rect, session: &Session, lane: usize, th
     frame.render_widget(panel(title, theme), area);
     let Some(record) = record else { return };
     let inside = text_area(area);
-    let mark = difference(session, lane);
-    let wanted = session.scroll + usize::from(inside.height);
-    let lines = text::wrap(shown_text(record), inside.width.into(), wanted.min(MOST_LINES));
-    let visible = lines.iter().skip(session.scroll);
+    let mark = session.first_difference(lane);
+    let columns = usize::from(inside.width);
+    let height = usize::from(inside.height);
+    let start = session.line_start(lane, columns, session.scroll);
+    let rest = start.map(|start| text::wrapped_from(shown_text(record), start, columns));
+    let lines: Vec<WrappedLine> =
+        rest.into_iter().flatten().take(height).map(|(_, line)| line).collect();
     let marks = Marks {
         first: mark,
         differing: session.differences.of_lane(lane),
-        found: occurrences(&record.text, &session.search, MOST_FOUND),
+        found: session.search.places(&record.text, MOST_FOUND),
     };
-    let mut shown: Vec<Line> = visible.map(|line| marked_line(line, &marks, theme)).collect();
-    if mark == Some(record.text.len()) && wanted > lines.len() && !shown.is_empty() {
+    let mut shown: Vec<Line> = lines.iter().map(|line| marked_line(line, &marks, theme)).collect();
+    if mark == Some(record.text.len()) && lines.len() < height && !shown.is_empty() {
         // the text ends where the other one goes on
         let end = Span::styled("∎", first_difference_style(theme));
         if let Some(line) = shown.last_mut() {
@@ -185,30 +180,6 @@ fn render_lane(frame: &mut Frame, area: Rect, session: &Session, lane: usize, th
         ..inside
     };
     frame.render_widget(Paragraph::new(facts(record, mark, below.width, theme)), below);
-}
-
-/// The output, or why there is none.
-fn shown_text(record: &RowRecord) -> &str {
-    match (&record.failure, record.state) {
-        (Some(failure), RowState::Failed) if record.text.is_empty() => &failure.message,
-        _ => &record.text,
-    }
-}
-
-/// Where a lane's text begins to differ: from the reference, or for the reference from the
-/// first lane that differs from it.
-fn difference(session: &Session, lane: usize) -> Option<usize> {
-    let reference = session.reference_text(session.row)?;
-    let differing = |lane: usize| {
-        let record = record(session, lane)?;
-        (record.state == RowState::Done && record.same_as_reference == Some(false))
-            .then_some(record.text.as_str())
-    };
-    if lane == session.recorder.reference {
-        let others = (0..session.recorder.lanes.len()).filter_map(differing);
-        return others.filter_map(|text| text::first_difference(reference, text)).min();
-    }
-    text::first_difference(differing(lane)?, reference)
 }
 
 fn first_difference_style(theme: &Theme) -> Style {

@@ -104,11 +104,21 @@ impl Terminal {
 
     /// Waits until a text is on the screen.
     pub fn sees(&mut self, text: &str) {
-        let what = format!("{text:?} on the screen");
-        self.waits(&what, PATIENCE, |terminal| terminal.text().contains(text));
+        self.waits_for(text, PATIENCE);
     }
 
-    fn waits(&mut self, what: &str, patience: Duration, mut holds: impl FnMut(&mut Self) -> bool) {
+    /// Waits until a text is on the screen, for this long at most.
+    pub fn waits_for(&mut self, text: &str, patience: Duration) {
+        let what = format!("{text:?} on the screen");
+        self.waits(&what, patience, |terminal| terminal.text().contains(text));
+    }
+
+    pub fn waits(
+        &mut self,
+        what: &str,
+        patience: Duration,
+        mut holds: impl FnMut(&mut Self) -> bool,
+    ) {
         let start = Instant::now();
         while !holds(self) {
             let late = start.elapsed() > patience;

@@ -119,6 +119,7 @@ fn goodput_counts_rows_within_every_limit_and_the_largest_batch_that_keeps_them_
     assert_eq!(met, [4, 4, 0]);
     assert!((report.lanes[1].slo.unwrap().goodput_rows_per_s - 25.0).abs() < 1e-9);
     assert_eq!(report.batch_sizes.unwrap().largest_within_slo, Some(2));
-    assert_eq!(report.batch_sizes.unwrap().knee, Some(1));
+    // every larger size is slower
+    assert_eq!(report.batch_sizes.unwrap().knee, None);
     assert!(judge("batched 4.within_slo >= 95%", &report).1.contains("0 %"));
 }

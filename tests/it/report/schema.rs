@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use super::run::{Told, eventful};
 
-fn check(report: &Report) -> Value {
+pub(super) fn check(report: &Report) -> Value {
     let schema: Value =
         serde_json::from_str(include_str!("../../../docs/report.schema.json")).unwrap();
     let validator = jsonschema::draft202012::new(&schema).unwrap();

@@ -22,6 +22,7 @@ use batchgen::tui::{theme, update, views};
 use crossterm::event::{Event as TerminalEvent, KeyCode, KeyEvent, KeyModifiers};
 use ratatui::Terminal;
 use ratatui::backend::TestBackend;
+use ratatui::buffer::{Buffer, Cell};
 use ratatui::layout::Size;
 use unicode_width::UnicodeWidthStr;
 
@@ -297,12 +298,51 @@ impl Bench {
         self.key(KeyCode::Char(c))
     }
 
-    /// What is on the screen, without colours.
-    pub fn screen(&self) -> String {
+    fn drawn(&self) -> Buffer {
         let Size { width, height } = self.app.size;
         let mut terminal = Terminal::new(TestBackend::new(width, height)).unwrap();
         terminal.draw(|frame| views::render(frame, &self.app)).unwrap();
-        let buffer = terminal.backend().buffer();
+        terminal.backend().buffer().clone()
+    }
+
+    /// Takes another theme.
+    pub fn in_theme(mut self, name: &str) -> Self {
+        self.app.theme = self.app.themes.iter().position(|theme| theme.name == name).unwrap();
+        self
+    }
+
+    /// The style of every cell as a letter, with what each letter stands for; cells of the most
+    /// common style are left blank.
+    pub fn styles(&self) -> String {
+        let buffer = self.drawn();
+        let style = |cell: &Cell| format!("{:?} on {:?} {:?}", cell.fg, cell.bg, cell.modifier);
+        let styles: Vec<String> = buffer.content().iter().map(style).collect();
+        let mut known: Vec<(&str, usize)> = Vec::new();
+        for style in &styles {
+            match known.iter_mut().find(|(known, _)| known == style) {
+                Some((_, count)) => *count += 1,
+                None => known.push((style, 1)),
+            }
+        }
+        let most = known.iter().map(|(_, count)| *count).max().unwrap_or(0);
+        let common = known.iter().position(|(_, count)| *count == most).unwrap_or(0);
+        known.swap(0, common);
+        let letter = |place: usize| [' '].into_iter().chain('a'..='z').nth(place).unwrap();
+        let place = |style: &String| known.iter().position(|(known, _)| known == style).unwrap();
+        let width = usize::from(self.app.size.width).max(1);
+        let lines = styles.chunks(width).map(|styles| {
+            let line: String = styles.iter().map(|style| letter(place(style))).collect();
+            line.trim_end().to_owned()
+        });
+        let legend = known.iter().enumerate();
+        let legend = legend.map(|(place, (style, _))| format!("{:?} {style}", letter(place)));
+        lines.chain(legend).collect::<Vec<_>>().join("\n")
+    }
+
+    /// What is on the screen, without colours.
+    pub fn screen(&self) -> String {
+        let width = self.app.size.width;
+        let buffer = self.drawn();
         let lines = buffer.content().chunks(usize::from(width).max(1)).map(|cells| {
             let mut line = String::new();
             // the cells behind a wide character are covered by it

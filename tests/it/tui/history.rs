@@ -185,7 +185,7 @@ fn folder(name: &str) -> PathBuf {
     PathBuf::from("/home/someone/.local/share/batchgen/runs").join(name)
 }
 
-fn with_history(width: u16, height: u16) -> Bench {
+pub fn with_history(width: u16, height: u16) -> Bench {
     let mut bench = Bench::ready(width, height);
     bench.press('H');
     let names = ["20261123-202302", "20261122-101500", "20261121-090000", "20261120-080000"];

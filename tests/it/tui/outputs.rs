@@ -166,3 +166,26 @@ fn a_live_change_of_the_batch_size_states_the_throughput_before_and_after() {
     let screen = bench.screen();
     assert!(screen.contains("batch size 4→8: 80.0→140 tok/s, +75.0 %"), "{screen}");
 }
+
+#[test]
+fn keys_that_follow_each_other_at_once_are_one_change_of_the_batch_size() {
+    let mut bench = Bench::started(120, 40, "batched:4", 8);
+    bench.ready_providers_of(1);
+    bench.run(0, RunEvent::LaneStarted { lane: 0, repeat: 0 });
+    bench.provider(0, Event::Submitted { row: 0 });
+    for step in 0..80 {
+        // three keys within 200 ms, and the last one is what the throughput after belongs to
+        match step {
+            36 => bench.run(1_800, RunEvent::BatchSize(5)),
+            38 => bench.run(1_900, RunEvent::BatchSize(6)),
+            40 => bench.run(2_000, RunEvent::BatchSize(7)),
+            _ => {}
+        }
+        let count = if step < 36 { 4 } else { 7 };
+        let event = Event::Tokens { row: 0, count, ids: vec![], text: "a".into() };
+        bench.provider(step * 50, event);
+    }
+    bench.at(4_000);
+    let screen = bench.screen();
+    assert!(screen.contains("batch size 4→7: 80.0→140 tok/s, +75.0 %"), "{screen}");
+}

@@ -1,4 +1,4 @@
-//! A snapshot of every screen at 80×24, 120×40 and 200×60.
+//! A snapshot of every screen at 80×24, 120×40 and 200×60, in two themes.
 
 use batchgen::bench::event::RunEvent;
 use batchgen::provider::{Event, Failure, FailureKind};
@@ -10,11 +10,14 @@ use insta::assert_snapshot;
 
 use super::fixture::Bench;
 
-/// Draws the same thing at all three sizes.
+/// Draws the same thing at all three sizes: its text in the first theme, which has the colours of
+/// the terminal, and its styles in one with colours of its own.
 pub fn at_all_sizes(name: &str, make: impl Fn(u16, u16) -> Bench) {
     for (width, height) in [(80, 24), (120, 40), (200, 60)] {
         let bench = make(width, height);
         assert_snapshot!(format!("{name}_{width}x{height}"), bench.screen());
+        let styles = bench.in_theme("nord").styles();
+        assert_snapshot!(format!("{name}_{width}x{height}_nord"), styles);
     }
 }
 

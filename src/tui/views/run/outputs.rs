@@ -69,7 +69,7 @@ fn filtered(session: &Session) -> String {
         facts.push(format!("─ {}: {} ", session.filter.word(), session.shown_rows()));
     }
     if !session.search.is_empty() {
-        facts.push(format!("─ /{} ", text::fit(&session.search, 20)));
+        facts.push(format!("─ /{} ", text::fit(session.search.text(), 20)));
     }
     facts.concat()
 }
