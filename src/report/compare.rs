@@ -78,7 +78,10 @@ fn head(place: usize, report: &Report) -> Head {
     let plan = report.run.plan.get("name").and_then(|name| name.as_str()).unwrap_or_default();
     let (id, plan) = (safe(&report.run.id), safe(plan));
     let outcome = report.verdict.as_ref().map_or("not judged", |of| of.outcome.word());
-    let about = format!("{}  {outcome}  {plan}  {id}", report.run.started_at);
+    let about = format!(
+        "{}  {outcome}  {plan}  {id}",
+        report.run.started_at.strftime("%Y-%m-%dT%H:%M:%SZ")
+    );
     Head { letter: letter(place), about }
 }
 

@@ -250,6 +250,8 @@ where
 
     fn draw(&mut self, app: &mut App) -> anyhow::Result<()> {
         let now = now();
+        // the window may have changed before its event is here
+        app.size = self.terminal.size()?;
         update::refresh(app, now);
         self.terminal
             .draw(|frame| views::render(frame, app))

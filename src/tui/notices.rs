@@ -74,6 +74,13 @@ impl Notices {
         self.unseen().min_by_key(|notice| std::cmp::Reverse(notice.level))
     }
 
+    /// The user has gone on: what was merely said needs no further attention.
+    pub fn go_on(&mut self) {
+        for notice in self.list.iter_mut().filter(|notice| notice.level == Level::Info) {
+            notice.seen = true;
+        }
+    }
+
     /// The user has seen all of them.
     pub fn mark_seen(&mut self) {
         for notice in &mut self.list {
@@ -93,9 +100,12 @@ mod tests {
         notices.add(Level::Error, "second");
         notices.add(Level::Error, "third");
         assert_eq!(notices.most_urgent().map(|notice| notice.text.as_str()), Some("second"));
+        notices.add(Level::Info, "said");
+        notices.go_on();
+        assert_eq!(notices.unseen().count(), 3);
         notices.mark_seen();
         assert_eq!(notices.most_urgent(), None);
-        assert_eq!(notices.all().len(), 3);
+        assert_eq!(notices.all().len(), 4);
     }
 
     #[test]

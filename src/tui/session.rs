@@ -196,7 +196,8 @@ impl Session {
             RunEvent::LaneStarted { lane, .. } => {
                 self.newest = 0;
                 self.asked = None;
-                if self.follow {
+                // lanes that are passed over by a stop are nothing to look at
+                if self.follow && !self.stopping {
                     self.lane = *lane;
                 }
             }

@@ -44,6 +44,7 @@ pub fn terminal_event(app: &mut App, event: Event, now: Instant) -> Vec<Effect> 
 
 fn key_event(app: &mut App, event: &KeyEvent) -> Vec<Effect> {
     let Some(key) = Key::of(event) else { return Vec::new() };
+    app.notices.go_on();
     let place = app.place();
     if let Some(action) = app.keymap.action(place, key, app.conditions()) {
         return act(app, action);

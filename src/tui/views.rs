@@ -74,6 +74,10 @@ pub(super) fn parts(app: &App) -> Option<Parts> {
 pub fn render(frame: &mut Frame, app: &App) {
     let theme = app.theme();
     let whole = frame.area();
+    // it changed this very moment: the event that follows draws it
+    if whole.as_size() != app.size {
+        return;
+    }
     frame.buffer_mut().set_style(whole, theme.roles.text);
     let Some(parts) = parts(app) else {
         render_too_small(frame, app.size, theme);
@@ -151,8 +155,8 @@ fn run_facts(session: &Session) -> Vec<String> {
     let plan = &session.plan;
     let info = session.recorder.lanes.iter().find_map(|lane| lane.info.as_ref());
     let model = match info {
-        Some(info) => format!("{} {}", info.provider, info.model),
-        None => format!("{} {}", plan.provider.provider, plan.provider.model),
+        Some(info) => format!("{} {}", info.provider, model_name(&info.model)),
+        None => format!("{} {}", plan.provider.provider, model_name(&plan.provider.model)),
     };
     let mut facts = vec![text::fit(&plan.name, 24), text::fit_end(&model, 44)];
     if let Some(info) = info {
@@ -162,6 +166,13 @@ fn run_facts(session: &Session) -> Vec<String> {
     facts.push(counted(plan.sampling.max_tokens, "token"));
     facts.push(sampling(plan));
     facts
+}
+
+/// A model as it is shown where there is little room: of a path the last part.
+pub(super) fn model_name(model: &str) -> &str {
+    let is_path = model.starts_with(['/', '.', '~']) || model.contains('\\');
+    let last = model.rsplit(['/', '\\']).find(|part| !part.is_empty());
+    last.filter(|_| is_path).unwrap_or(model)
 }
 
 fn sampling(plan: &crate::config::Plan) -> String {

@@ -22,6 +22,7 @@ pub struct SweepView {
     /// The size the user chose instead.
     chosen: Option<usize>,
     passes: usize,
+    finished: bool,
 }
 
 impl SweepView {
@@ -36,6 +37,7 @@ impl SweepView {
             recommended: None,
             chosen: None,
             passes: 0,
+            finished: false,
         }
     }
 
@@ -43,13 +45,14 @@ impl SweepView {
     pub fn refresh(&mut self, record: &Recorder) {
         let passes = record.lanes.iter().flat_map(|lane| &lane.passes);
         let ended = passes.filter(|pass| pass.finished.is_some()).count();
-        if ended == self.passes {
+        if (ended, record.finished) == (self.passes, self.finished) {
             return;
         }
-        self.passes = ended;
+        (self.passes, self.finished) = (ended, record.finished);
         self.points = sweep::points(record);
         self.knee = sweep::knee(&self.points);
-        self.words = sweep::words(&self.points);
+        let words = sweep::words(&self.points);
+        self.words = if record.finished { words } else { format!("so far: {words}") };
         self.recommended = sweep::recommended(&self.points, self.limit);
     }
 

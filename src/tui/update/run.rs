@@ -42,6 +42,8 @@ pub(super) fn act(app: &mut App, action: Action) -> Vec<Effect> {
             if let Some(row) = session.divergence(action == Action::NextDivergence) {
                 session.select(row);
                 scroll_to(app, Session::first_difference);
+            } else {
+                app.notices.add(Level::Info, "no further row differs from the reference");
             }
         }
         Action::Back if app.screen == Screen::Row => app.screen = Screen::Run,

@@ -22,6 +22,10 @@ use crate::tui::text;
 use crate::tui::theme::Theme;
 use crate::units;
 
+/// Columns of the model's name, and the width of the list from which on it is shown.
+const MODEL: usize = 30;
+const WIDE: usize = 100;
+
 /// The most lines of lanes that are shown.
 const MOST_LANES: u16 = 6;
 
@@ -95,8 +99,10 @@ fn render_list(frame: &mut Frame, area: Rect, history: &History, theme: &Theme) 
             lines.push(Line::styled("no run was kept yet", theme.roles.muted));
         }
         Finding::Known(()) => {
+            let model =
+                if columns >= WIDE { format!("{:<MODEL$}", "model") } else { String::new() };
             let heading = format!(
-                "  {:<17} {:<14} {:>7}  {:<11} fastest lane",
+                "  {:<17} {:<14} {model}{:>7}  {:<11} fastest lane",
                 "started, UTC", "list", "rows", "ended"
             );
             lines.push(Line::styled(text::fit(&heading, columns), theme.roles.muted));
@@ -130,15 +136,19 @@ fn run_line(run: &PastRun, marked: bool, columns: usize, theme: &Theme) -> Line<
         Finding::Known(facts) => {
             let (sign, style) = sign(facts.status, theme);
             let started = facts.started_at.strftime("%Y-%m-%d %H:%M").to_string();
+            let model = if columns >= WIDE { MODEL } else { 0 };
+            let name = text::fit_end(super::model_name(&facts.model), model.saturating_sub(2));
             Line::from(vec![
                 mark,
                 Span::raw(text::column(&started, 18)),
                 Span::raw(text::column(&facts.name, 14)),
-                Span::raw(format!(" {:>7}  ", facts.rows)),
+                Span::raw(" "),
+                Span::raw(text::column(&name, model)),
+                Span::raw(format!("{:>7}  ", facts.rows)),
                 Span::styled(text::column(&format!("{sign} {}", facts.status), 12), style),
                 Span::raw(text::fit(
                     &fastest(facts),
-                    columns.saturating_sub(2 + 18 + 14 + 10 + 12),
+                    columns.saturating_sub(2 + 18 + 14 + model + 10 + 12),
                 )),
             ])
         }
@@ -187,7 +197,7 @@ fn render_details(frame: &mut Frame, area: Rect, history: &History, theme: &Them
 fn fact_lines(facts: &PastFacts, area: Rect, theme: &Theme) -> Vec<Line<'static>> {
     let columns = usize::from(area.width);
     let mut about = vec![
-        text::fit_end(&facts.model, 50),
+        text::fit_end(super::model_name(&facts.model), 50),
         counted(facts.rows, "prompt"),
         format!("took {}", units::duration(facts.took)),
     ];

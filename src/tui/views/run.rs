@@ -59,7 +59,8 @@ fn places(area: Rect, lanes: usize) -> Places {
     let charts = match area.height {
         ..20 => 0,
         20..28 => 7,
-        28.. => 11,
+        28..46 => 11,
+        46.. => 16,
     };
     let [status, tabs, below] =
         Layout::vertical([Constraint::Length(1), Constraint::Length(tabs), Constraint::Fill(1)])

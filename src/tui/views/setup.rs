@@ -87,7 +87,11 @@ fn subject(form: &Form) -> String {
         Finding::Asked => format!("{} (loading …)", form.query().source),
         Finding::Failed(_) => form.query().source.clone(),
     };
-    format!("{prompts}, on {} {}", provider.provider, text::fit_end(&provider.model, 40))
+    format!(
+        "{prompts}, on {} {}",
+        provider.provider,
+        text::fit_end(super::model_name(&provider.model), 40)
+    )
 }
 
 /// Which lanes, and how tokens are chosen.

@@ -55,7 +55,7 @@ pub fn render(frame: &mut Frame, area: Rect, session: &Session, app: &App) {
     let Some(sweep) = &session.sweep else { return };
     let places = places(area, session.recorder.lanes.len());
     frame.render_widget(run::status_line(session, places.status.width, app), places.status);
-    render_charts(frame, places.charts, sweep, theme);
+    render_charts(frame, places.charts, session, sweep, theme);
     render_table(frame, places.table, session, sweep, app);
 }
 
@@ -75,7 +75,13 @@ pub fn point_at(app: &App, at: Position) -> Option<usize> {
     sweep.points.iter().position(|point| point.batch_size == size)
 }
 
-fn render_charts(frame: &mut Frame, area: Rect, sweep: &SweepView, theme: &Theme) {
+fn render_charts(
+    frame: &mut Frame,
+    area: Rect,
+    session: &Session,
+    sweep: &SweepView,
+    theme: &Theme,
+) {
     let areas =
         Layout::horizontal([Constraint::Fill(1); 3]).spacing(Spacing::Overlap(1)).areas::<3>(area);
     let most = sweep.points.iter().filter_map(|point| point.memory).max().unwrap_or(0);
@@ -99,7 +105,7 @@ fn render_charts(frame: &mut Frame, area: Rect, sweep: &SweepView, theme: &Theme
         let chart = Chart {
             series: vec![series(sweep, read, unit, theme.lane(place))],
             limit: limit.map(|limit| (limit.most / unit, "limit".to_owned())),
-            across: Across::Named(sizes(&sweep.points)),
+            across: Across::Named(sizes(session)),
             top: None,
         };
         chart::render(frame, inner, &chart, theme);
@@ -107,18 +113,21 @@ fn render_charts(frame: &mut Frame, area: Rect, sweep: &SweepView, theme: &Theme
 }
 
 /// Doublings of the batch size are equally far apart.
-fn across(point: &Point) -> f64 {
-    (point.batch_size.max(1) as f64).log2()
+fn across(batch_size: usize) -> f64 {
+    (batch_size.max(1) as f64).log2()
 }
 
-fn sizes(points: &[Point]) -> Vec<(f64, String)> {
-    points.iter().map(|point| (across(point), point.batch_size.to_string())).collect()
+/// All sizes of the sweep, also those that have not run yet.
+fn sizes(session: &Session) -> Vec<(f64, String)> {
+    let size = |lane: usize| session.recorder.lanes[lane].spec.mode.batch_size();
+    let sizes = by_size(session).into_iter().filter_map(size);
+    sizes.map(|size| (across(size), size.to_string())).collect()
 }
 
 fn series(sweep: &SweepView, read: fn(&Point) -> Option<f64>, unit: f64, style: Style) -> Series {
     let knee = knee_place(sweep);
     let selected = sweep.selected();
-    let value = |point: &Point| Some((across(point), read(point)? / unit));
+    let value = |point: &Point| Some((across(point.batch_size), read(point)? / unit));
     let sign = |place: usize| match place {
         place if Some(place) == knee => "◆",
         place if Some(place) == selected => "◉",

@@ -3,8 +3,10 @@
 use batchgen::tui::app::{Overlay, Reading, Reply};
 use batchgen::tui::form::Field;
 use batchgen::tui::picker::Entry;
-use batchgen::tui::update;
+use batchgen::tui::{update, views};
 use crossterm::event::{Event, KeyCode};
+use ratatui::Terminal;
+use ratatui::backend::TestBackend;
 use unicode_width::UnicodeWidthStr;
 
 use super::fixture::Bench;
@@ -93,6 +95,17 @@ fn a_window_that_is_too_small_for_anything_is_told_so() {
                 }
                 assert!(lines[0].starts_with('t'), "{name} {width}×{height}\n{screen}");
             }
+        }
+    }
+}
+
+#[test]
+fn a_window_that_shrinks_before_its_event_is_here_is_not_drawn_over() {
+    for (_, make) in SCREENS {
+        let bench = make(120, 40);
+        for (width, height) in [(119, 40), (60, 16), (5, 2), (200, 60)] {
+            let mut terminal = Terminal::new(TestBackend::new(width, height)).unwrap();
+            terminal.draw(|frame| views::render(frame, &bench.app)).unwrap();
         }
     }
 }
