@@ -6,6 +6,7 @@
 mod check;
 mod command;
 mod file;
+mod lane;
 mod layer;
 pub mod paths;
 pub mod plan;
@@ -16,6 +17,7 @@ pub mod settings;
 
 pub use command::{command_line, quoted};
 pub use file::ConfigError;
+pub use lane::{written_lane, written_lanes};
 pub use layer::{LaneEntry, Layer, ProviderLayer, SamplingLayer};
 pub use paths::Paths;
 pub use plan::{LaneSpec, Mode, OnError, Plan};

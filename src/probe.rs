@@ -13,7 +13,6 @@ mod process;
 mod small_file;
 
 use std::path::Path;
-use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
@@ -43,9 +42,6 @@ pub struct Sample {
     /// Energy so far, one entry a meter.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub energy: Vec<EnergyReading>,
-    /// How much later than planned the reading was taken: the lag of the loop that takes it.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub late: Option<Duration>,
 }
 
 /// A figure and where it came from.
@@ -108,7 +104,7 @@ impl Probe {
         let meters = self.nvidia.iter().flat_map(Nvidia::energy);
         let energy = self.rapl.read().into_iter().chain(meters).collect();
         let (process, cpu) = (self.process.resident(), self.load.read());
-        Sample { process, gpus, cpu, energy, late: None }
+        Sample { process, gpus, cpu, energy }
     }
 
     /// The most memory of this process that was ever resident, where the kernel keeps it.

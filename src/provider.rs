@@ -18,6 +18,7 @@ mod http;
 pub mod info;
 mod kv_count;
 mod limits;
+mod listing;
 mod lmstudio;
 mod load;
 pub mod local;
@@ -48,8 +49,9 @@ pub use event::{
 };
 pub use failure::{Failure, FailureKind};
 pub use info::{Batching, ProviderInfo, Support, TokenCounts};
+pub use listing::ListedModel;
 pub use price::{Price, Prices};
-pub use registry::{OpenProvider, Registry};
+pub use registry::{OpenProvider, Outlook, Registry};
 pub use request::{BatchSize, Request};
 pub use spec::{MaxTokensField, ProviderSpec, ServerOptions};
 

@@ -36,7 +36,8 @@ Examples:
   batchgen-tui run --assert integrity --assert 'batched.speedup >= 2' --repeats 5
 
 Lanes: sequential, async:IN_FLIGHT, batched:SIZE, batched_async:SIZExIN_FLIGHT, offline, each
-with an optional LABEL= before it.
+with an optional LABEL= before it, and after it, where it has one, @ and a provider or model of its
+own: --lanes 'local=batched:16,server=async:8@openai base_url=http://127.0.0.1:8080'
 
 Prompt lists: .txt (a prompt a line; lines of --- make blocks), .jsonl, .json, .csv, .tsv, a
 folder of text files, - for standard input, or the name of a built-in list. Limits: 1 GiB a list,
@@ -99,8 +100,8 @@ pub enum Command {
     Presets(PresetsArgs),
     /// The themes that there are
     Themes,
-    /// The providers that there are, and what batching means there
-    Providers,
+    /// The providers that there are, and what batching means there; or the models of one
+    Providers(ProvidersArgs),
     /// Print a shell's completions: bash, elvish, fish, powershell or zsh
     Completions {
         /// The shell
@@ -245,6 +246,21 @@ pub struct PresetsArgs {
     pub command: Option<PresetsCommand>,
 }
 
+/// Arguments of `providers`.
+#[derive(Debug, Clone, PartialEq, Eq, Args)]
+pub struct ProvidersArgs {
+    /// What to do with them; without one they are listed.
+    #[command(subcommand)]
+    pub command: Option<ProvidersCommand>,
+}
+
+/// Commands on providers.
+#[derive(Debug, Clone, PartialEq, Eq, Subcommand)]
+pub enum ProvidersCommand {
+    /// List the models that a provider could run: its server's, or those on this machine
+    Models(Box<ProviderFlags>),
+}
+
 /// Commands on presets.
 #[derive(Debug, Clone, PartialEq, Eq, Subcommand)]
 pub enum PresetsCommand {
@@ -295,7 +311,7 @@ impl OutputFlags {
 pub struct RunFlags {
     /// The lanes, in the order they run, such as sequential,async:8,batched:16
     #[arg(long, value_name = "LANES", value_delimiter = ',')]
-    pub lanes: Option<Vec<LaneSpec>>,
+    pub lanes: Option<Vec<LaneEntry>>,
     /// All other flags.
     #[command(flatten)]
     pub common: CommonFlags,
@@ -410,8 +426,7 @@ pub struct SamplingFlags {
 impl RunFlags {
     /// What the flags ask for.
     pub fn request(&self) -> RunRequest {
-        let lanes = self.lanes.clone();
-        self.common.request(lanes.map(|lanes| lanes.into_iter().map(LaneEntry::from).collect()))
+        self.common.request(self.lanes.clone())
     }
 }
 
@@ -685,7 +700,14 @@ mod tests {
             Command::Presets(PresetsArgs { command: Some(show) })
         );
         assert_eq!(command("themes"), Command::Themes);
-        assert_eq!(command("providers"), Command::Providers);
+        assert_eq!(command("providers"), Command::Providers(ProvidersArgs { command: None }));
+        let Command::Providers(ProvidersArgs { command: Some(ProvidersCommand::Models(flags)) }) =
+            command("providers models --provider ollama --base-url http://h")
+        else {
+            panic!()
+        };
+        assert_eq!(flags.provider.as_deref(), Some("ollama"));
+        assert_eq!(flags.base_url.as_deref(), Some("http://h"));
     }
 
     #[test]

@@ -9,7 +9,8 @@ use clap::CommandFactory;
 use tokio_util::sync::CancellationToken;
 
 use super::args::{
-    Cli, Command, CompareArgs, ModelsCommand, OutputFlags, PresetsCommand, ResumeArgs, RunFlags,
+    Cli, Command, CompareArgs, ModelsCommand, OutputFlags, PresetsCommand, ProvidersArgs,
+    ProvidersCommand, ResumeArgs, RunFlags,
 };
 use super::exit::Exit;
 use super::gates::Gates;
@@ -19,8 +20,10 @@ use super::signals::Signals;
 use super::{export_batch, import_batch, man, models, presets, providers, themes};
 use crate::bench::Job;
 use crate::bench::journal::Restored;
-use crate::config::{Mode, Paths, Resolved, RunRequest, command_line, quoted, resolve};
-use crate::provider::{Prices, ProviderSpec, Registry};
+use crate::config::{
+    Layer, Mode, Paths, ProviderLayer, Resolved, RunRequest, command_line, quoted, resolve, settle,
+};
+use crate::provider::{FailureKind, OpenProvider, Prices, ProviderSpec, Registry};
 use crate::report::{self, Export, Form};
 use crate::tui::{self, workbench::Workbench};
 
@@ -76,7 +79,11 @@ pub async fn dispatch(cli: Cli) -> Result<Exit, Failed> {
             let names = shipped.iter().map(|theme| theme.name.as_str());
             done(themes::list(names, &paths, out))
         }
-        Some(Command::Providers) => done(providers::list(out)),
+        Some(Command::Providers(ProvidersArgs { command: None })) => done(providers::list(out)),
+        Some(Command::Providers(ProvidersArgs { command: Some(command) })) => {
+            let ProvidersCommand::Models(flags) = command;
+            list_models((*flags).into(), &paths, out).await
+        }
         Some(Command::Completions { shell }) => {
             let mut text = Vec::new();
             clap_complete::generate(shell, &mut Cli::command(), "batchgen-tui", &mut text);
@@ -89,6 +96,22 @@ pub async fn dispatch(cli: Cli) -> Result<Exit, Failed> {
             Ok(Exit::Done)
         }
     }
+}
+
+/// The models of the provider that flags, preset and settings name together.
+async fn list_models(
+    provider: ProviderLayer,
+    paths: &Paths,
+    out: &mut impl Write,
+) -> Result<Exit, Failed> {
+    let layer = Layer { provider, ..Layer::default() };
+    let request = RunRequest { layer, ..RunRequest::default() };
+    let spec = settle(&request, paths).map_err(usage)?.plan.provider;
+    let models = registry(paths)?.models(&spec).await.map_err(|failure| match failure.kind {
+        FailureKind::InvalidRequest | FailureKind::Unsupported => usage(failure),
+        _ => Failed::from(failure),
+    })?;
+    done(providers::models(&spec, &models, out))
 }
 
 fn done(result: anyhow::Result<()>) -> Result<Exit, Failed> {

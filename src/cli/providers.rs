@@ -1,6 +1,8 @@
-//! `providers`: who can generate today, and what batching means there.
+//! `providers`: who can generate today, what batching means there, and the models of one.
 
 use std::io::Write;
+
+use crate::provider::{ListedModel, ProviderSpec};
 
 /// A provider, as the table shows it.
 struct Row {
@@ -65,6 +67,27 @@ pub fn list(out: &mut impl Write) -> anyhow::Result<()> {
         writeln!(out, "{name}\n  runs:     {runs}\n  needs:    {needs}\n  batching: {batching}")?;
     }
     writeln!(out, "\nkeys: --api-key-env names the environment variable that holds the key")?;
+    Ok(())
+}
+
+/// Prints a line a model that the provider could run, with what is known of it.
+///
+/// # Errors
+/// The output cannot be written.
+pub fn models(
+    spec: &ProviderSpec,
+    models: &[ListedModel],
+    out: &mut impl Write,
+) -> anyhow::Result<()> {
+    let widest = models.iter().map(|model| model.name.chars().count()).max().unwrap_or(0);
+    for ListedModel { name, facts } in models {
+        let line = format!("{name:<widest$}  {}", facts.join(", "));
+        writeln!(out, "{}", line.trim_end())?;
+    }
+    if models.is_empty() {
+        let at = spec.base_url.as_deref().map(|url| format!(" at {url}")).unwrap_or_default();
+        writeln!(out, "{}{at} lists no model", spec.provider)?;
+    }
     Ok(())
 }
 

@@ -1,14 +1,22 @@
 //! The command line that does what a plan says.
 
-use super::{LaneSpec, OnError, Plan, preset};
+use super::{OnError, Plan, preset, written_lanes};
 use crate::provider::{ProviderSpec, ServerOptions};
 use crate::sampling::Sampling;
 
 /// The command that repeats a run of this plan, ready for a shell; `None` where flags cannot say
-/// all of it: lanes with a provider or a comma of their own, and how a server is spoken to.
+/// all of it: some of how a server is spoken to, and names with a comma or a blank.
 pub fn command_line(plan: &Plan) -> Option<String> {
-    let unwritten = |lane: &LaneSpec| lane.provider.is_some() || lane.label.contains(',');
-    if plan.lanes.iter().any(unwritten) || plan.provider.server != ServerOptions::default() {
+    let lanes = written_lanes(&plan.lanes, &plan.provider)?;
+    let ServerOptions { retries, requests_per_minute, tokens_per_minute, .. } =
+        plan.provider.server;
+    let flags = ServerOptions {
+        retries,
+        requests_per_minute,
+        tokens_per_minute,
+        ..ServerOptions::default()
+    };
+    if plan.provider.server != flags {
         return None;
     }
     let mut words = Words::default();
@@ -19,7 +27,7 @@ pub fn command_line(plan: &Plan) -> Option<String> {
     words.maybe("template", plan.template.as_ref());
     words.flag("raw", &plan.raw);
     words.provider(&plan.provider);
-    words.flag("lanes", &lanes(&plan.lanes));
+    words.flag("lanes", &lanes);
     words.sampling(&plan.sampling);
     words.flag("repeats", &plan.repeats);
     words.flag("warmup", &plan.warmup);
@@ -64,6 +72,10 @@ impl Words {
         self.maybe("api-key-env", spec.api_key_env.as_ref());
         self.maybe("runner", spec.runner.as_ref());
         self.maybe("threads", spec.threads.as_ref());
+        self.maybe("python", spec.python.as_ref());
+        self.maybe("retries", spec.server.retries.as_ref());
+        self.maybe("requests-per-minute", spec.server.requests_per_minute.as_ref());
+        self.maybe("tokens-per-minute", spec.server.tokens_per_minute.as_ref());
     }
 
     fn sampling(&mut self, sampling: &Sampling) {
@@ -78,11 +90,6 @@ impl Words {
         stop.iter().for_each(|stop| self.flag("stop", stop));
         self.flag("ignore-eos", ignore_eos);
     }
-}
-
-fn lanes(lanes: &[LaneSpec]) -> String {
-    let texts: Vec<String> = lanes.iter().map(LaneSpec::flag).collect();
-    texts.join(",")
 }
 
 fn on_error(on_error: OnError) -> &'static str {

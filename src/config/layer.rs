@@ -71,7 +71,7 @@ pub struct SamplingLayer {
     pub ignore_eos: Option<bool>,
 }
 
-/// A lane as a layer names it: `"batched:16"`, or a table with `mode`, `label` and `provider`.
+/// A lane as a layer names it: `"batched:16"`, `"async:8@openai"`, or a table with `mode`, `label` and `provider`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LaneEntry {
     /// The lane.
@@ -225,7 +225,7 @@ impl<'de> Visitor<'de> for LaneVisitor {
     }
 
     fn visit_str<E: de::Error>(self, text: &str) -> Result<LaneEntry, E> {
-        text.parse::<LaneSpec>().map(LaneEntry::from).map_err(E::custom)
+        text.parse().map_err(E::custom)
     }
 
     fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<LaneEntry, A::Error> {

@@ -155,12 +155,6 @@ impl LaneSpec {
     pub fn new(mode: Mode) -> Self {
         Self { label: mode.to_string(), mode, provider: None }
     }
-
-    /// As it is written after `--lanes`; a provider of its own cannot be written there.
-    pub fn flag(&self) -> String {
-        let flag = self.mode.flag();
-        if self.label == self.mode.to_string() { flag } else { format!("{}={flag}", self.label) }
-    }
 }
 
 impl FromStr for OnError {

@@ -18,7 +18,7 @@ use super::http::{Http, KeyStyle};
 use super::openai::{check_options, messages, number, served};
 use super::rejection::plain;
 use super::server::{Dialect, Server, is_raw_text};
-use super::{Failure, FailureKind, Provider, ProviderSpec, Request};
+use super::{Failure, FailureKind, ListedModel, Provider, ProviderSpec, Request, listing};
 use crate::prompts::Content;
 use crate::sampling::Sampling;
 use event::EventDecoder;
@@ -62,7 +62,7 @@ pub(super) async fn open(
     let http = connect(spec, address, &version)?;
     http.warn_if_readable(progress);
     progress(format!("asking {}", http.address()));
-    let mut found = Fingerprint::take(&http).await?;
+    let mut found = Fingerprint::of_ready(&http, progress).await?;
     let model = found.choose_model(spec)?;
     let takes_sampling = version.as_str() < NEW_VERSION;
     found.details.push(("anthropic-version".into(), version));
@@ -74,6 +74,16 @@ pub(super) async fn open(
     let dialect = Anthropic { address: http.address().clone(), model, takes_sampling };
     let exchange = Exchange::new(http, &spec.server);
     Ok(Arc::new(Server::new(info, exchange, found.kind, dialect)))
+}
+
+/// The models that the server lists.
+///
+/// # Errors
+/// The server cannot be reached, refuses the key, or has no list.
+pub(super) async fn models(spec: &ProviderSpec) -> Result<Vec<ListedModel>, Failure> {
+    let address = Address::parse(spec.base_url.as_deref().unwrap_or(VENDOR))?;
+    let version = version(spec, &address)?;
+    listing::of_api(&connect(spec, address, &version)?, true).await
 }
 
 /// The version to speak: a date, so that versions compare as text.

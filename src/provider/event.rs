@@ -80,6 +80,14 @@ pub enum ServerEvent {
         /// After how long.
         wait: Duration,
     },
+    /// A row was sent only now, because of the user's own limits a minute: its clock starts
+    /// that much later.
+    Held {
+        /// Index of the row in the prompt list.
+        row: usize,
+        /// How long it was held back.
+        wait: Duration,
+    },
     /// The server's own times of a row; sent before the row ends.
     Times {
         /// Index of the row in the prompt list.

@@ -9,8 +9,8 @@ use tokio_util::sync::CancellationToken;
 
 use super::delivery::Delivery;
 use super::framing::{Framing, TooLong};
-use super::http::Http;
-use super::limits::{Allowed, Limits};
+use super::http::{Connection, Http};
+use super::limits::{Allowed, Limits, Permit};
 use super::quota::Quota;
 use super::rejection::{Complaint, Rejection, plain};
 use super::retry::{Again, RetryPolicy, jitter};
@@ -60,6 +60,15 @@ pub(super) enum Flow {
     End,
 }
 
+/// The call of a provider that a request belongs to.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Call<'a> {
+    pub sink: &'a Sink,
+    pub cancel: &'a CancellationToken,
+    /// When its rows were submitted.
+    pub since: Instant,
+}
+
 /// A request that failed for good.
 #[derive(Debug)]
 pub(super) struct Broken {
@@ -93,14 +102,13 @@ impl Exchange {
         &self,
         ask: &Ask,
         decoder: impl Fn() -> D,
-        sink: &Sink,
-        cancel: &CancellationToken,
+        call: Call<'_>,
     ) -> Result<Used, Broken> {
-        let mut delivery = Delivery::new(&ask.rows, &self.server, sink);
+        let mut delivery = Delivery::new(&ask.rows, &self.server, call.sink);
         let ended = tokio::select! {
             biased;
-            () = cancel.cancelled() => Err(Failure::cancelled()),
-            ended = self.attempts(ask, &decoder, &mut delivery, sink) => ended,
+            () = call.cancel.cancelled() => Err(Failure::cancelled()),
+            ended = self.attempts(ask, &decoder, &mut delivery, call) => ended,
         };
         match ended {
             Ok(()) => Ok(delivery.used()),
@@ -116,14 +124,15 @@ impl Exchange {
         ask: &Ask,
         decoder: &impl Fn() -> D,
         delivery: &mut Delivery<'_>,
-        sink: &Sink,
+        call: Call<'_>,
     ) -> Result<(), Failure> {
         let mut retry = 0;
         loop {
-            let permit = self.limits.acquire(ask.tokens()).await;
-            let Rejection { failure, again } = match self.attempt(ask, decoder(), delivery).await {
+            let permit = self.admit(ask, retry, call).await;
+            let ended = self.attempt(ask, decoder, delivery, call.sink).await;
+            let Rejection { failure, again } = match ended {
                 Ok(()) => {
-                    tell_allowed(permit.succeeded(), sink);
+                    tell_allowed(permit.succeeded(), call.sink);
                     return Ok(());
                 }
                 Err(rejection) => rejection,
@@ -131,7 +140,7 @@ impl Exchange {
             let wait = self.policy.wait(again, retry, jitter());
             if is_pressure(failure.kind) && again != Again::Never {
                 let wait = failure.retry_after.filter(|_| wait.is_some());
-                tell_allowed(permit.pressed(wait), sink);
+                tell_allowed(permit.pressed(wait), call.sink);
             } else {
                 drop(permit);
             }
@@ -139,23 +148,56 @@ impl Exchange {
             if delivery.has_text() {
                 return Err(not_again(failure));
             }
-            for row in &ask.rows {
-                let (row, failure) = (*row, failure.clone());
-                sink.send(Event::Server(ServerEvent::Retry { row, failure, wait }));
-            }
+            tell_again(ask, &failure, wait, call.sink);
             tokio::time::sleep(wait).await;
             retry += 1;
         }
     }
 
+    /// Waits until the request may be sent. What the user's own limits a minute have to do with
+    /// it is told, since it is no time of the server's.
+    async fn admit(&self, ask: &Ask, retry: u32, call: Call<'_>) -> Permit<'_> {
+        let permit = self.limits.acquire(ask.tokens()).await;
+        let held = match retry {
+            // with such limits rows also wait behind others that were held
+            0 if self.limits.has_quota() => permit.started().saturating_duration_since(call.since),
+            _ => permit.held(),
+        };
+        if !held.is_zero() {
+            for row in &ask.rows {
+                call.sink.send(Event::Server(ServerEvent::Held { row: *row, wait: held }));
+            }
+        }
+        permit
+    }
+
+    /// Sends the request; once more at once where its kept connection turns out to be closed.
     async fn attempt<D: Decoder>(
+        &self,
+        ask: &Ask,
+        decoder: &impl Fn() -> D,
+        delivery: &mut Delivery<'_>,
+        sink: &Sink,
+    ) -> Result<(), Rejection> {
+        let first = self.send(ask, decoder(), delivery, Connection::Kept).await;
+        match first {
+            Err(Rejection { failure, again: Again::AtOnce }) if self.policy.retries > 0 => {
+                tell_again(ask, &failure, Duration::ZERO, sink);
+                self.send(ask, decoder(), delivery, Connection::New).await
+            }
+            ended => ended,
+        }
+    }
+
+    async fn send<D: Decoder>(
         &self,
         ask: &Ask,
         decoder: D,
         delivery: &mut Delivery<'_>,
+        over: Connection,
     ) -> Result<(), Rejection> {
         let accept = ask.framing.content_type();
-        let mut response = self.http.post(ask.url.clone(), ask.body.clone(), accept).await?;
+        let mut response = self.http.post(ask.url.clone(), ask.body.clone(), accept, over).await?;
         self.check_content_type(&response, ask.framing)?;
         let read = self.read(&mut response, ask.framing, decoder, delivery).await;
         if read.is_ok() {
@@ -235,6 +277,13 @@ impl Ask {
     }
 }
 
+fn tell_again(ask: &Ask, failure: &Failure, wait: Duration, sink: &Sink) {
+    for row in &ask.rows {
+        let (row, failure) = (*row, failure.clone());
+        sink.send(Event::Server(ServerEvent::Retry { row, failure, wait }));
+    }
+}
+
 fn tell_allowed(changed: Option<Allowed>, sink: &Sink) {
     if let Some(allowed) = changed {
         sink.send(Event::Server(ServerEvent::Allowed(allowed)));
@@ -298,3 +347,6 @@ pub(super) fn parse<'m, T: serde::Deserialize<'m>>(
         delivery.protocol(&format!("sent what its format does not have ({error}): {start}"))
     })
 }
+
+#[cfg(test)]
+mod tests;

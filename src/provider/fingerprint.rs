@@ -4,6 +4,7 @@
 //! Only the vendor's own address is taken at its word; every other server is asked.
 
 use std::fmt;
+use std::time::{Duration, Instant};
 
 use futures_util::future::join_all;
 use serde_json::Value;
@@ -39,6 +40,11 @@ pub(super) struct Fingerprint {
     /// For the screen and the report.
     pub details: Vec<(String, String)>,
 }
+
+/// How long a server may load its model.
+const MOST_LOADING: Duration = Duration::from_secs(300);
+/// After how long it is asked again.
+const ASK_AGAIN: Duration = Duration::from_millis(500);
 
 /// A route that only one server has, and what its answer must have.
 const ROUTES: &[(&str, Kind, &str)] = &[
@@ -107,6 +113,29 @@ impl Fingerprint {
         Ok(found)
     }
 
+    /// Asks the server, and where it is not ready yet, again until it is.
+    ///
+    /// # Errors
+    /// When it cannot be reached, refuses the key, or does not get ready.
+    pub async fn of_ready(
+        http: &Http,
+        progress: &(dyn Fn(String) + Send + Sync),
+    ) -> Result<Self, Failure> {
+        let started = Instant::now();
+        loop {
+            match Self::take(http).await {
+                Err(failure) if failure.kind == FailureKind::Overloaded => {
+                    if started.elapsed() > MOST_LOADING {
+                        return Err(failure);
+                    }
+                    progress(format!("waiting: {failure}"));
+                    tokio::time::sleep(ASK_AGAIN).await;
+                }
+                taken => return taken,
+            }
+        }
+    }
+
     /// The model that is named, else the first that the server lists.
     ///
     /// # Errors
@@ -171,7 +200,7 @@ impl Fingerprint {
 
 /// The list of models and the `Server` header; a server without a list has no models.
 async fn models(http: &Http) -> Result<(Value, String), Failure> {
-    use super::FailureKind::{Auth, Transport};
+    use super::FailureKind::{Auth, Overloaded, Transport};
     match http.get(http.address().api("models")).await {
         Ok(answer) => {
             let server = answer.headers.get("server").and_then(|value| value.to_str().ok());
@@ -179,7 +208,10 @@ async fn models(http: &Http) -> Result<(Value, String), Failure> {
             // mlx_lm without a cache folder answers success and nothing
             Ok((serde_json::from_slice(&answer.body).unwrap_or_default(), server))
         }
-        Err(refused) if matches!(refused.failure.kind, Auth | Transport) => Err(refused.failure),
+        // one that is still loading its model says so, and lists it later
+        Err(refused) if matches!(refused.failure.kind, Auth | Overloaded | Transport) => {
+            Err(refused.failure)
+        }
         Err(_) => Ok((Value::Null, String::new())),
     }
 }

@@ -4,6 +4,9 @@
 //! It knows nothing of what is asked or answered.
 
 use std::error::Error as _;
+use std::io;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, LOCATION};
@@ -19,10 +22,30 @@ use super::{Failure, FailureKind, ProviderSpec};
 /// A server that can be spoken to. Cheap to clone.
 #[derive(Debug, Clone)]
 pub(super) struct Http {
-    client: Client,
+    clients: Arc<Clients>,
     address: Address,
     secrets: Vec<Secret>,
     idle_timeout: Duration,
+}
+
+/// One client that keeps connections for the next request, and one that never does.
+#[derive(Debug)]
+struct Clients {
+    kept: Client,
+    new: OnceLock<Client>,
+    headers: HeaderMap,
+    /// The server closed a connection that it had let us keep. Where a new one costs next to
+    /// nothing, none is kept from then on.
+    closes: AtomicBool,
+}
+
+/// Over which connection a request goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Connection {
+    /// One that an earlier request left, where there is one.
+    Kept,
+    /// A new one.
+    New,
 }
 
 /// How a key is put into a header.
@@ -75,8 +98,10 @@ impl Http {
         }
         let seconds = spec.server.idle_timeout_s.map(Duration::from_secs);
         let idle_timeout = seconds.unwrap_or(IDLE_TIMEOUT);
-        let client = client(&address, headers, idle_timeout)?;
-        Ok(Self { client, address, secrets, idle_timeout })
+        let kept = client(&address, &headers, idle_timeout, Connection::Kept)?;
+        let (new, closes) = (OnceLock::new(), AtomicBool::new(false));
+        let clients = Arc::new(Clients { kept, new, headers, closes });
+        Ok(Self { clients, address, secrets, idle_timeout })
     }
 
     pub fn address(&self) -> &Address {
@@ -99,14 +124,15 @@ impl Http {
 
     /// Posts a JSON document and takes the whole answer, which may take its time.
     pub async fn ask(&self, url: Url, body: &Value) -> Result<Value, Rejection> {
-        let request = self.client.post(url.clone()).json(body);
+        let request = |client: &Client| client.post(url.clone()).json(body);
         let answer = self.whole(request, self.idle_timeout).await?;
         self.parse(&url, &answer.body)
     }
 
     /// Gets anything.
     pub async fn get(&self, url: Url) -> Result<Answer, Rejection> {
-        self.whole(self.client.get(url).timeout(ASK_TIMEOUT), ASK_TIMEOUT).await
+        let request = |client: &Client| client.get(url.clone()).timeout(ASK_TIMEOUT);
+        self.whole(request, ASK_TIMEOUT).await
     }
 
     fn parse(&self, url: &Url, body: &[u8]) -> Result<Value, Rejection> {
@@ -116,15 +142,48 @@ impl Http {
         })
     }
 
-    /// Posts a JSON body and gives the answer once its head is there and says success.
-    pub async fn post(&self, url: Url, body: Vec<u8>, accept: &str) -> Result<Response, Rejection> {
+    /// Posts a JSON body and gives the answer once its head is there and says success. Where the
+    /// server closed a kept connection instead of answering, [`Again::AtOnce`].
+    pub async fn post(
+        &self,
+        url: Url,
+        body: Vec<u8>,
+        accept: &str,
+        over: Connection,
+    ) -> Result<Response, Rejection> {
         let json = HeaderValue::from_static("application/json");
-        let request = self.client.post(url).header(CONTENT_TYPE, json).header("accept", accept);
-        self.send(request.body(body), self.idle_timeout).await
+        let request = self.client(over)?.post(url).header(CONTENT_TYPE, json);
+        let request = request.header("accept", accept).body(body);
+        self.send(request, self.idle_timeout, over).await
     }
 
-    async fn send(&self, request: RequestBuilder, wait: Duration) -> Result<Response, Rejection> {
-        let response = request.send().await.map_err(|error| self.broken_after(&error, wait))?;
+    fn client(&self, over: Connection) -> Result<&Client, Rejection> {
+        let clients = &self.clients;
+        if over == Connection::Kept && !clients.closes.load(Ordering::Relaxed) {
+            return Ok(&clients.kept);
+        }
+        if let Some(client) = clients.new.get() {
+            return Ok(client);
+        }
+        let made = client(&self.address, &clients.headers, self.idle_timeout, Connection::New);
+        let made = made.map_err(Rejection::never)?;
+        Ok(clients.new.get_or_init(|| made))
+    }
+
+    async fn send(
+        &self,
+        request: RequestBuilder,
+        wait: Duration,
+        over: Connection,
+    ) -> Result<Response, Rejection> {
+        let response = request.send().await.map_err(|error| {
+            let mut rejection = self.broken_after(&error, wait);
+            if over == Connection::Kept && is_closed_before_answer(&error) {
+                self.clients.closes.fetch_or(self.address.is_plain(), Ordering::Relaxed);
+                rejection.again = Again::AtOnce;
+            }
+            rejection
+        })?;
         if response.status().is_success() {
             Ok(response)
         } else {
@@ -132,8 +191,19 @@ impl Http {
         }
     }
 
-    async fn whole(&self, request: RequestBuilder, wait: Duration) -> Result<Answer, Rejection> {
-        let mut response = self.send(request, wait).await?;
+    async fn whole(
+        &self,
+        request: impl Fn(&Client) -> RequestBuilder,
+        wait: Duration,
+    ) -> Result<Answer, Rejection> {
+        let first = request(self.client(Connection::Kept)?);
+        let mut response = match self.send(first, wait, Connection::Kept).await {
+            Err(Rejection { again: Again::AtOnce, .. }) => {
+                let second = request(self.client(Connection::New)?);
+                self.send(second, wait, Connection::New).await?
+            }
+            sent => sent?,
+        };
         let mut body = Vec::new();
         let broken = |error: reqwest::Error| self.broken_after(&error, wait);
         while let Some(chunk) = response.chunk().await.map_err(broken)? {
@@ -205,14 +275,22 @@ impl Http {
     }
 }
 
-fn client(address: &Address, headers: HeaderMap, idle: Duration) -> Result<Client, Failure> {
+fn client(
+    address: &Address,
+    headers: &HeaderMap,
+    idle: Duration,
+    connection: Connection,
+) -> Result<Client, Failure> {
     let mut builder = Client::builder()
         .user_agent(concat!("batchgen/", env!("CARGO_PKG_VERSION")))
-        .default_headers(headers)
+        .default_headers(headers.clone())
         .connect_timeout(CONNECT_TIMEOUT)
         .read_timeout(idle)
         .redirect(redirect::Policy::none())
         .tcp_nodelay(true);
+    if connection == Connection::New {
+        builder = builder.pool_max_idle_per_host(0);
+    }
     if address.is_loopback() {
         // a proxy between this machine and itself would only be measured along
         builder = builder.no_proxy();
@@ -221,6 +299,31 @@ fn client(address: &Address, headers: HeaderMap, idle: Duration) -> Result<Clien
         let message = format!("cannot set up the HTTP client: {}", root_cause(&error));
         Failure::new(FailureKind::Internal, message)
     })
+}
+
+/// Whether the server closed the connection before the first byte of an answer, as it does with
+/// one that it had let us keep for a while.
+fn is_closed_before_answer(error: &reqwest::Error) -> bool {
+    use io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset, UnexpectedEof};
+    if error.is_connect() || error.is_timeout() {
+        return false;
+    }
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let by_system = error.downcast_ref::<io::Error>().map(io::Error::kind);
+        let by_hyper = error.downcast_ref::<hyper::Error>();
+        let closed = by_hyper
+            .is_some_and(|error| error.is_incomplete_message() || error.is_closed())
+            || matches!(
+                by_system,
+                Some(BrokenPipe | ConnectionAborted | ConnectionReset | UnexpectedEof)
+            );
+        if closed {
+            return true;
+        }
+        cause = error.source();
+    }
+    false
 }
 
 fn header_name(name: &str) -> Result<HeaderName, Failure> {

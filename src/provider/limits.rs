@@ -15,6 +15,7 @@ use super::quota::Quota;
 #[derive(Debug, Default)]
 pub(super) struct Limits {
     state: Mutex<State>,
+    has_quota: bool,
     freed: Notify,
 }
 
@@ -23,6 +24,7 @@ pub(super) struct Limits {
 pub(super) struct Permit<'a> {
     limits: &'a Limits,
     started: Instant,
+    held: Duration,
 }
 
 /// What is known about the pressure; pure, and the clock is an argument.
@@ -43,6 +45,8 @@ struct State {
 enum Start {
     Now,
     At(Instant),
+    /// When the user's own limits a minute allow it.
+    ByQuota(Instant),
     WhenFreed,
 }
 
@@ -58,7 +62,7 @@ impl State {
             }
             _ => match self.quota.take(tokens, now) {
                 Ok(()) => Start::Now,
-                Err(later) => Start::At(later),
+                Err(later) => Start::ByQuota(later),
             },
         }
     }
@@ -103,11 +107,19 @@ impl State {
 impl Limits {
     /// Limits that begin with the user's own.
     pub fn new(quota: Quota) -> Self {
-        Self { state: Mutex::new(State { quota, ..State::default() }), freed: Notify::new() }
+        let has_quota = quota.is_limited();
+        let state = Mutex::new(State { quota, ..State::default() });
+        Self { state, has_quota, freed: Notify::new() }
+    }
+
+    /// Whether the user limits what is sent in a minute.
+    pub fn has_quota(&self) -> bool {
+        self.has_quota
     }
 
     /// Waits until a request of so many tokens may start.
     pub async fn acquire(&self, tokens: usize) -> Permit<'_> {
+        let mut held = Duration::ZERO;
         loop {
             let now = Instant::now();
             let start = {
@@ -119,8 +131,12 @@ impl Limits {
                 start
             };
             match start {
-                Start::Now => return Permit { limits: self, started: now },
+                Start::Now => return Permit { limits: self, started: now, held },
                 Start::At(until) => tokio::time::sleep_until(until.into()).await,
+                Start::ByQuota(until) => {
+                    tokio::time::sleep_until(until.into()).await;
+                    held += now.elapsed();
+                }
                 Start::WhenFreed => self.freed.notified().await,
             }
         }
@@ -133,6 +149,16 @@ impl Limits {
 }
 
 impl Permit<'_> {
+    /// When the request was let go.
+    pub fn started(&self) -> Instant {
+        self.started
+    }
+
+    /// How long the user's own limits held it back.
+    pub fn held(&self) -> Duration {
+        self.held
+    }
+
     /// The server served the request; gives what is allowed at once if that was raised.
     pub fn succeeded(self) -> Option<Allowed> {
         let raised = self.limits.state().succeeded();

@@ -10,11 +10,13 @@ use serde_json::Value;
 
 use super::fingerprint::{Fingerprint, Kind};
 use super::http::Http;
-use super::openai::{Body, build, check_options, connect};
+use super::listing::{ListedModel, in_context};
+use super::openai::{Body, build, connect, reach};
 use super::rejection::plain;
 use super::{Failure, FailureKind, Provider, ProviderSpec};
 
-const DEFAULT: &str = "http://127.0.0.1:1234";
+/// Where it listens unless told otherwise.
+pub(super) const ADDRESS: &str = "http://127.0.0.1:1234";
 
 /// A model as either API describes it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -30,15 +32,6 @@ struct Model {
     format: Option<String>,
 }
 
-/// Refuses what can be seen to be wrong without asking the server.
-///
-/// # Errors
-/// What is wrong, and what to write instead.
-pub(super) fn check(spec: &ProviderSpec, offline: bool) -> Result<(), Failure> {
-    check_options(spec, offline)?;
-    connect(spec, DEFAULT, None).map(drop)
-}
-
 /// Reaches the server and finds the model.
 ///
 /// # Errors
@@ -47,9 +40,7 @@ pub(super) async fn open(
     spec: &ProviderSpec,
     progress: &(dyn Fn(String) + Send + Sync),
 ) -> Result<Arc<dyn Provider>, Failure> {
-    let http = connect(spec, DEFAULT, None)?;
-    http.warn_if_readable(progress);
-    progress(format!("asking {}", http.address()));
+    let http = reach(spec, ADDRESS, None, progress)?;
     let models = models(&http).await?;
     let model = choose(models, spec)?;
     if !model.loaded {
@@ -63,6 +54,23 @@ pub(super) async fn open(
     };
     let body = Body::new(model.name, Kind::LmStudio, &spec.server);
     Ok(Arc::new(build("lmstudio", spec, http, found, body)))
+}
+
+/// The models that are downloaded, loaded or not.
+///
+/// # Errors
+/// The server cannot be reached, or is no LM Studio.
+pub(super) async fn list(spec: &ProviderSpec) -> Result<Vec<ListedModel>, Failure> {
+    let models = models(&connect(spec, ADDRESS, None)?).await?;
+    let listed = models.iter().filter_map(|model| {
+        let context = model.context_length.map(|tokens| in_context(tokens as u64));
+        let loaded = model.loaded.then(|| "loaded".to_owned());
+        let other = (!model.generates).then(|| "embeddings only".to_owned());
+        let kinds = [model.quantisation.clone(), model.format.clone()];
+        let facts = [loaded, other].into_iter().chain(kinds).chain([context]).flatten();
+        ListedModel::new(&model.name, facts)
+    });
+    Ok(listed.collect())
 }
 
 async fn models(http: &Http) -> Result<Vec<Model>, Failure> {

@@ -13,8 +13,8 @@ use tokio_util::sync::CancellationToken;
 
 use super::kv_count::KvCount;
 use super::{
-    BatchSize, Batching, Event, Failure, FailureKind, FinishReason, Provider, ProviderInfo,
-    ProviderSpec, Request, Sink, Support, TokenCounts, Usage,
+    BatchSize, Batching, Event, Failure, FailureKind, FinishReason, ListedModel, Provider,
+    ProviderInfo, ProviderSpec, Request, Sink, Support, TokenCounts, Usage, listing,
 };
 use crate::engine::EngineError;
 use crate::engine::call::{Call, CallEvent, CallRow, EndReason};
@@ -22,6 +22,23 @@ use crate::engine::loader::{Kernels, LoadOptions, ModelDescription};
 use crate::engine::model::Model;
 use crate::engine::store::{Progress, Status, Store};
 use crate::probe::GpuSample;
+
+/// The models of the catalogue, then those that were fetched besides.
+pub(super) fn models(store: &Store) -> Vec<ListedModel> {
+    let of_catalogue = store.catalogue().entries().iter().filter_map(|entry| {
+        let (state, bytes) = match store.status(&entry.name) {
+            Status::Ready { bytes, .. } => ("here", bytes),
+            Status::Fetchable { bytes, .. } => ("to fetch", bytes),
+            Status::Unknown { .. } => return None,
+        };
+        let facts = [Some(state.to_owned()), bytes.map(listing::of_bytes)].into_iter().flatten();
+        ListedModel::new(&entry.name, facts)
+    });
+    let others = store.kept().into_iter().filter_map(|kept| {
+        ListedModel::new(&kept.name, ["here".to_owned(), listing::of_bytes(kept.bytes)])
+    });
+    of_catalogue.chain(others).collect()
+}
 
 /// A model on this machine.
 pub struct Local {

@@ -3,6 +3,7 @@
 //! It turns requests into calls of the helper and the helper's events into the layer's. What
 //! is computed when is the helper's business, see `helper.py`.
 
+mod cached;
 mod helper;
 mod last_words;
 mod lines;
@@ -21,10 +22,11 @@ use tokio_util::sync::CancellationToken;
 use self::helper::Helper;
 use self::message::{Ended, Hello, Memory, Ready, Reason, Step, Told};
 use super::kv_count::KvCount;
+use super::listing::of_bytes;
 use super::{
-    BatchSize, Batching, Event, Failure, FailureKind, FinishReason, Provider, ProviderInfo,
-    ProviderSpec, Request, ServerEvent, ServerMemory, ServerOptions, Sink, Support, TokenCounts,
-    Usage,
+    BatchSize, Batching, Event, Failure, FailureKind, FinishReason, ListedModel, Outlook, Provider,
+    ProviderInfo, ProviderSpec, Request, ServerEvent, ServerMemory, ServerOptions, Sink, Support,
+    TokenCounts, Usage,
 };
 use crate::prompts::printable;
 
@@ -230,6 +232,41 @@ impl Rows {
         let memory = ServerMemory { total: memory.peak, gpu, source };
         self.sink.send(Event::Server(ServerEvent::Memory(memory)));
     }
+}
+
+/// What can be known before the model is loaded: which Python and mlx-lm there are, and whether
+/// the model is here.
+///
+/// # Errors
+/// What is missing and the command that installs it, or why this cannot be a model.
+pub(super) async fn look(spec: &ProviderSpec) -> Result<Outlook, Failure> {
+    check(spec, false)?;
+    let hello = Helper::hello(&python::program(spec)).await?;
+    let version = |name: &str, version: &Option<String>| {
+        version.as_deref().map(|version| printable(&format!("{name} {version}")))
+    };
+    let python = printable(&format!("python {} at {}", hello.python, hello.executable));
+    let bytes = match Path::new(&spec.model).is_dir() {
+        true => cached::weights_of(Path::new(&spec.model)).map(of_bytes),
+        false => {
+            let here = cached::models().into_iter().find(|model| model.name == spec.model);
+            here.map(|model| model.facts.join(", "))
+        }
+    };
+    let model = match &bytes {
+        Some(bytes) => format!("✓ on this machine, {bytes}"),
+        None => {
+            format!("↓ mlx-lm fetches {} from the Hugging Face Hub first", printable(&spec.model))
+        }
+    };
+    let versions = [version("mlx-lm", &hello.mlx_lm), version("mlx", &hello.mlx)];
+    let lines = [Some(model)].into_iter().chain(versions).flatten().chain([python]);
+    Ok(Outlook { here: bytes.is_some(), lines: lines.collect() })
+}
+
+/// The models that need not be fetched first.
+pub(super) fn models() -> Vec<ListedModel> {
+    cached::models()
 }
 
 /// Refuses what can be seen to be wrong without starting Python.

@@ -14,10 +14,12 @@ use super::exchange::{Ask, Exchange};
 use super::fingerprint::{Fingerprint, Kind};
 use super::framing::Framing;
 use super::http::Http;
-use super::openai::{check_options, connect, messages, number, seed, served};
+use super::listing::ListedModel;
+use super::openai::{connect, messages, number, reach, seed, served};
 use super::rejection::plain;
 use super::server::{Dialect, Server, is_raw_text};
 use super::{Failure, FailureKind, Provider, ProviderSpec, Request, ServerMemory};
+use crate::units;
 use line::LineDecoder;
 
 /// How this API is spoken to one server.
@@ -28,16 +30,8 @@ struct Ollama {
     memory: Option<ServerMemory>,
 }
 
-const DEFAULT: &str = "http://127.0.0.1:11434";
-
-/// Refuses what can be seen to be wrong without asking the server.
-///
-/// # Errors
-/// What is wrong, and what to write instead.
-pub(super) fn check(spec: &ProviderSpec, offline: bool) -> Result<(), Failure> {
-    check_options(spec, offline)?;
-    connect(spec, DEFAULT, None).map(drop)
-}
+/// Where it listens unless told otherwise.
+pub(super) const ADDRESS: &str = "http://127.0.0.1:11434";
 
 /// Reaches the server and loads the model.
 ///
@@ -47,9 +41,7 @@ pub(super) async fn open(
     spec: &ProviderSpec,
     progress: &(dyn Fn(String) + Send + Sync),
 ) -> Result<Arc<dyn Provider>, Failure> {
-    let http = connect(spec, DEFAULT, None)?;
-    http.warn_if_readable(progress);
-    progress(format!("asking {}", http.address()));
+    let http = reach(spec, ADDRESS, None, progress)?;
     let mut found = identify(&http).await?;
     let model = found.choose_model(spec)?;
     progress(format!("loading {} on {}", plain(&model), http.address()));
@@ -64,6 +56,39 @@ pub(super) async fn open(
     Ok(Arc::new(Server::new(info, exchange, found.kind, dialect)))
 }
 
+/// The models that are pulled, loaded or not.
+///
+/// # Errors
+/// The server cannot be reached, or is no Ollama.
+pub(super) async fn list(spec: &ProviderSpec) -> Result<Vec<ListedModel>, Failure> {
+    let http = connect(spec, ADDRESS, None)?;
+    let get = async |path: &str| {
+        http.get_json(http.address().at(path)).await.map_err(|refused| refused.failure)
+    };
+    let pulled = get("api/tags").await?;
+    let loaded = optional(get("api/ps").await)?.unwrap_or_default();
+    let loaded: Vec<&str> = entries(&loaded).filter_map(name).collect();
+    let listed = entries(&pulled).filter_map(|entry| {
+        let text = |at: &str| entry.pointer(at).and_then(Value::as_str).map(str::to_owned);
+        let name = name(entry)?;
+        let is_loaded = loaded.contains(&name).then(|| "loaded".to_owned());
+        let bytes = entry.get("size").and_then(Value::as_u64).map(units::bytes);
+        let kinds = [text("/details/parameter_size"), text("/details/quantization_level")];
+        let facts = [is_loaded].into_iter().chain(kinds).chain([bytes]).flatten();
+        ListedModel::new(name, facts)
+    });
+    Ok(listed.collect())
+}
+
+/// The models of a list.
+fn entries(list: &Value) -> impl Iterator<Item = &Value> {
+    list.get("models").and_then(Value::as_array).into_iter().flatten()
+}
+
+fn name(entry: &Value) -> Option<&str> {
+    entry.get("name").and_then(Value::as_str)
+}
+
 /// Version and models. Servers that only imitate this API may lack the version.
 async fn identify(http: &Http) -> Result<Fingerprint, Failure> {
     let get = async |path: &str| {
@@ -71,8 +96,7 @@ async fn identify(http: &Http) -> Result<Fingerprint, Failure> {
     };
     let tags = get("api/tags").await?;
     let version = optional(get("api/version").await)?;
-    let models = tags.get("models").and_then(Value::as_array).into_iter().flatten();
-    let names = models.filter_map(|model| model.get("name").and_then(Value::as_str));
+    let names = entries(&tags).filter_map(name);
     let mut details = vec![("server".to_owned(), Kind::Ollama.to_string())];
     let version = version.as_ref().and_then(|version| version.get("version")?.as_str());
     details.extend(version.map(|version| ("version".to_owned(), plain(version))));
@@ -112,7 +136,7 @@ async fn read_loaded(
     let url = http.address().at("api/ps");
     let list = optional(http.get_json(url).await.map_err(|refused| refused.failure))?;
     let Some(list) = list else { return Ok(None) };
-    let loaded = list.get("models").and_then(Value::as_array).into_iter().flatten();
+    let loaded = entries(&list);
     let tagged = format!("{model}:latest");
     let is_it = |entry: &&Value| {
         let names = [entry.get("name"), entry.get("model")];

@@ -19,8 +19,8 @@ use super::framing::Framing;
 use super::http::{Http, KeyStyle};
 use super::server::{Dialect, Server, is_raw_text};
 use super::{
-    Batching, Failure, FailureKind, Provider, ProviderInfo, ProviderSpec, Request, Support,
-    TokenCounts,
+    Batching, Failure, FailureKind, ListedModel, Provider, ProviderInfo, ProviderSpec, Request,
+    Support, TokenCounts, listing,
 };
 pub(super) use body::{Body, messages, number, seed};
 use chunk::ChunkDecoder;
@@ -41,8 +41,18 @@ const VENDOR_KEY: &str = "OPENAI_API_KEY";
 /// # Errors
 /// What is wrong, and what to write instead.
 pub(super) fn check(spec: &ProviderSpec, offline: bool) -> Result<(), Failure> {
+    check_at(spec, offline, VENDOR, Some(VENDOR_KEY))
+}
+
+/// As [`check`], for a provider whose servers listen at `default`.
+pub(super) fn check_at(
+    spec: &ProviderSpec,
+    offline: bool,
+    default: &str,
+    default_key: Option<&str>,
+) -> Result<(), Failure> {
     check_options(spec, offline)?;
-    connect(spec, VENDOR, Some(VENDOR_KEY)).map(drop)
+    connect(spec, default, default_key).map(drop)
 }
 
 /// Reaches the server and finds out what it is.
@@ -53,14 +63,20 @@ pub(super) async fn open(
     spec: &ProviderSpec,
     progress: &(dyn Fn(String) + Send + Sync),
 ) -> Result<Arc<dyn Provider>, Failure> {
-    let http = connect(spec, VENDOR, Some(VENDOR_KEY))?;
-    http.warn_if_readable(progress);
-    progress(format!("asking {}", http.address()));
-    let mut found = Fingerprint::take(&http).await?;
+    let http = reach(spec, VENDOR, Some(VENDOR_KEY), progress)?;
+    let mut found = Fingerprint::of_ready(&http, progress).await?;
     let model = found.choose_model(spec)?;
     let body = Body::new(model, found.kind, &spec.server);
     found.details.extend(body.details());
     Ok(Arc::new(build("openai", spec, http, found, body)))
+}
+
+/// The models that the server lists.
+///
+/// # Errors
+/// The server cannot be reached, refuses the key, or has no list.
+pub(super) async fn models(spec: &ProviderSpec) -> Result<Vec<ListedModel>, Failure> {
+    listing::of_api(&connect(spec, VENDOR, Some(VENDOR_KEY))?, false).await
 }
 
 /// The client of a spec whose key goes into a bearer header.
@@ -74,6 +90,19 @@ pub(super) fn connect(
     let vendor_key = default_key.filter(|_| spec.base_url.is_none());
     let key = spec.api_key_env.as_deref().or(vendor_key);
     Http::new(spec, address, key, KeyStyle::Bearer, HeaderMap::new())
+}
+
+/// As [`connect`], and says whom it is about to ask.
+pub(super) fn reach(
+    spec: &ProviderSpec,
+    default: &str,
+    default_key: Option<&str>,
+    progress: &(dyn Fn(String) + Send + Sync),
+) -> Result<Http, Failure> {
+    let http = connect(spec, default, default_key)?;
+    http.warn_if_readable(progress);
+    progress(format!("asking {}", http.address()));
+    Ok(http)
 }
 
 /// What no server takes.

@@ -7,8 +7,9 @@ use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 /// What may be sent in a minute, and what was sent in the last one.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Quota {
+    window: Duration,
     requests: Option<usize>,
     tokens: Option<usize>,
     sent: VecDeque<(Instant, usize)>,
@@ -20,20 +21,30 @@ const MINUTE: Duration = Duration::from_secs(60);
 impl Quota {
     /// At most so many requests and tokens a minute, where a limit is given.
     pub fn new(requests: Option<usize>, tokens: Option<usize>) -> Self {
-        Self { requests, tokens, ..Self::default() }
+        Self::within(MINUTE, requests, tokens)
+    }
+
+    /// At most so many within any window of this length.
+    pub fn within(window: Duration, requests: Option<usize>, tokens: Option<usize>) -> Self {
+        Self { window, requests, tokens, sent: VecDeque::new(), sent_tokens: 0 }
+    }
+
+    /// Whether there is any limit.
+    pub fn is_limited(&self) -> bool {
+        self.requests.is_some() || self.tokens.is_some()
     }
 
     /// Takes a request of so many tokens, or says when to ask again. A request that is larger
     /// than the limit itself goes alone.
     pub fn take(&mut self, tokens: usize, now: Instant) -> Result<(), Instant> {
-        if self.requests.is_none() && self.tokens.is_none() {
+        if !self.is_limited() {
             return Ok(());
         }
         self.forget(now);
         let fits = self.requests.is_none_or(|most| self.sent.len() < most)
             && self.tokens.is_none_or(|most| self.sent_tokens.saturating_add(tokens) <= most);
         match self.sent.front() {
-            Some((oldest, _)) if !fits => Err(*oldest + MINUTE),
+            Some((oldest, _)) if !fits => Err(*oldest + self.window),
             _ => {
                 self.sent.push_back((now, tokens));
                 self.sent_tokens = self.sent_tokens.saturating_add(tokens);
@@ -44,11 +55,17 @@ impl Quota {
 
     fn forget(&mut self, now: Instant) {
         while let Some((at, tokens)) = self.sent.front().copied()
-            && now.saturating_duration_since(at) >= MINUTE
+            && now.saturating_duration_since(at) >= self.window
         {
             self.sent.pop_front();
             self.sent_tokens = self.sent_tokens.saturating_sub(tokens);
         }
+    }
+}
+
+impl Default for Quota {
+    fn default() -> Self {
+        Self::new(None, None)
     }
 }
 

@@ -8,7 +8,9 @@ use tokio_util::sync::CancellationToken;
 
 use super::local::{self, Local};
 use super::mlx::{self, Mlx};
-use super::{Failure, FailureKind, Price, Prices, Provider, ProviderInfo, ProviderSpec};
+use super::{
+    Failure, FailureKind, ListedModel, Price, Prices, Provider, ProviderInfo, ProviderSpec,
+};
 use super::{anthropic, lmstudio, ollama, openai};
 use crate::engine::store::{Catalogue, Store};
 
@@ -30,11 +32,38 @@ pub trait OpenProvider: Send + Sync {
         cancel: CancellationToken,
     ) -> Result<Arc<dyn Provider>, Failure>;
 
+    /// The models that a provider could run, as its server or its folder lists them.
+    ///
+    /// # Errors
+    /// The server cannot be reached, refuses the key, or has no list.
+    async fn models(&self, spec: &ProviderSpec) -> Result<Vec<ListedModel>, Failure> {
+        let _ = spec;
+        Ok(Vec::new())
+    }
+
+    /// What can be known of a provider that is costly to open, before it is.
+    ///
+    /// # Errors
+    /// What is missing, and what to do about it.
+    async fn look(&self, spec: &ProviderSpec) -> Result<Outlook, Failure> {
+        let _ = spec;
+        Ok(Outlook::default())
+    }
+
     /// What the tokens of an open provider cost, where that is known.
     fn price(&self, info: &ProviderInfo) -> Option<Price> {
         let _ = info;
         None
     }
+}
+
+/// What is known of a provider before it is opened.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Outlook {
+    /// The model need not be fetched first.
+    pub here: bool,
+    /// Facts, one a line.
+    pub lines: Vec<String>,
 }
 
 /// The providers of this program.
@@ -78,8 +107,8 @@ impl Registry {
             "local" => local::check(spec, &self.store, offline),
             "openai" => openai::check(spec, offline),
             "anthropic" => anthropic::check(spec, offline),
-            "ollama" => ollama::check(spec, offline),
-            "lmstudio" => lmstudio::check(spec, offline),
+            "ollama" => openai::check_at(spec, offline, ollama::ADDRESS, None),
+            "lmstudio" => openai::check_at(spec, offline, lmstudio::ADDRESS, None),
             "mlx" => mlx::check(spec, offline),
             other => Err(unknown(other)),
         }
@@ -102,6 +131,25 @@ impl OpenProvider for Registry {
             "lmstudio" => lmstudio::open(spec, progress).await,
             "mlx" => Ok(Arc::new(Mlx::open(spec, progress, cancel).await?)),
             other => Err(unknown(other)),
+        }
+    }
+
+    async fn models(&self, spec: &ProviderSpec) -> Result<Vec<ListedModel>, Failure> {
+        match spec.provider.as_str() {
+            "local" => Ok(local::models(&self.store)),
+            "openai" => openai::models(spec).await,
+            "anthropic" => anthropic::models(spec).await,
+            "ollama" => ollama::list(spec).await,
+            "lmstudio" => lmstudio::list(spec).await,
+            "mlx" => Ok(mlx::models()),
+            other => Err(unknown(other)),
+        }
+    }
+
+    async fn look(&self, spec: &ProviderSpec) -> Result<Outlook, Failure> {
+        match spec.provider.as_str() {
+            "mlx" => mlx::look(spec).await,
+            _ => Ok(Outlook::default()),
         }
     }
 

@@ -162,6 +162,9 @@ impl Complaint {
             }
             FailureKind::Auth => "refused the key",
             FailureKind::RateLimited => "limits the rate of requests",
+            FailureKind::Overloaded if self.message.to_lowercase().contains("loading") => {
+                "is not ready yet"
+            }
             FailureKind::Overloaded => "has no capacity now",
             FailureKind::Transport => "timed out",
             FailureKind::Model => "cannot serve the model",

@@ -15,6 +15,8 @@ use reqwest::header::HeaderMap;
 pub(super) enum Again {
     /// It would fail again.
     Never,
+    /// Now, over a new connection: the server had closed the kept one, and saw nothing of it.
+    AtOnce,
     /// After a wait of our own.
     Backoff,
     /// After the wait the server asks for.
@@ -53,7 +55,7 @@ impl RetryPolicy {
     pub fn wait(self, again: Again, retry: u32, jitter: f64) -> Option<Duration> {
         let most = match again {
             Again::After(wait) if !wait.is_zero() => self.told_to_wait,
-            Again::After(_) | Again::Backoff | Again::Never => self.retries,
+            Again::After(_) | Again::Backoff | Again::AtOnce | Again::Never => self.retries,
         };
         if retry >= most {
             return None;
@@ -62,7 +64,7 @@ impl RetryPolicy {
             Again::Never => None,
             Again::After(wait) if wait > LONGEST_WAIT => None,
             Again::After(wait) if !wait.is_zero() => Some(wait),
-            Again::After(_) | Again::Backoff => {
+            Again::After(_) | Again::Backoff | Again::AtOnce => {
                 let wait = FIRST_WAIT.saturating_mul(1 << retry.min(16)).min(LONGEST_BACKOFF);
                 Some(wait.mul_f64(1.0 - MOST_JITTER * jitter.clamp(0.0, 1.0)))
             }

@@ -1,11 +1,12 @@
 //! A provider behind a server: the same for every API; a [`Dialect`] says how one is spoken.
 
 use std::collections::VecDeque;
+use std::time::Instant;
 
 use async_trait::async_trait;
 use tokio_util::sync::CancellationToken;
 
-use super::exchange::{Ask, Broken, Decoder, Exchange};
+use super::exchange::{Ask, Broken, Call, Decoder, Exchange};
 use super::fingerprint::Kind;
 use super::load::LoadReader;
 use super::{
@@ -64,39 +65,28 @@ impl<D: Dialect> Server<D> {
     }
 
     /// Runs one row; a failure of its own stays with it.
-    async fn one(
-        &self,
-        request: Request,
-        sink: &Sink,
-        cancel: &CancellationToken,
-    ) -> Result<(), Failure> {
+    async fn one(&self, request: Request, call: Call<'_>) -> Result<(), Failure> {
         let ended = match self.dialect.ask(&request) {
-            Ok(ask) => self.send(&ask, std::slice::from_ref(&request), sink, cancel).await,
+            Ok(ask) => self.send(&ask, std::slice::from_ref(&request), call).await,
             Err(failure) => Err(unsent(failure, std::slice::from_ref(&request))),
         };
-        ended.or_else(|broken| end_rows(broken, sink))
+        ended.or_else(|broken| end_rows(broken, call.sink))
     }
 
     /// Sends a request within the run's spending limit, and runs it to its end.
-    async fn send(
-        &self,
-        ask: &Ask,
-        requests: &[Request],
-        sink: &Sink,
-        cancel: &CancellationToken,
-    ) -> Result<(), Broken> {
+    async fn send(&self, ask: &Ask, requests: &[Request], call: Call<'_>) -> Result<(), Broken> {
         let raw = requests.iter().any(is_raw_text);
         let decoder = || self.dialect.decoder(raw);
         let Some(spending) = requests.first().and_then(|request| request.spending.as_ref()) else {
-            return self.exchange.run(ask, decoder, sink, cancel).await.map(drop);
+            return self.exchange.run(ask, decoder, call).await.map(drop);
         };
         let reserved = tokio::select! {
             biased;
-            () = cancel.cancelled() => Err(Failure::cancelled()),
+            () = call.cancel.cancelled() => Err(Failure::cancelled()),
             reserved = spending.reserve(requests) => reserved,
         };
         let reservation = reserved.map_err(|failure| unsent(failure, requests))?;
-        let ended = self.exchange.run(ask, decoder, sink, cancel).await;
+        let ended = self.exchange.run(ask, decoder, call).await;
         match &ended {
             Ok(used) => reservation.settle(used.usage, used.cached_tokens),
             Err(broken) if broken.has_text || broken.failure.kind == FailureKind::Cancelled => {
@@ -112,25 +102,24 @@ impl<D: Dialect> Server<D> {
         &self,
         requests: Vec<Request>,
         batch_size: &BatchSize,
-        sink: &Sink,
-        cancel: &CancellationToken,
+        call: Call<'_>,
     ) -> Result<(), Failure> {
         let mut waiting = VecDeque::from(requests);
         while !waiting.is_empty() {
             let size = batch_size.get().min(waiting.len());
             let array: Vec<_> = waiting.drain(..size).collect();
             let ask = self.dialect.ask_many(&array)?;
-            let Err(broken) = self.send(&ask, &array, sink, cancel).await else { continue };
+            let Err(broken) = self.send(&ask, &array, call).await else { continue };
             let refused = broken.failure.kind == FailureKind::InvalidRequest && size > 1;
             if !refused {
-                end_rows(broken, sink)?;
+                end_rows(broken, call.sink)?;
                 continue;
             }
             // one bad prompt spoils the request of all: its neighbours must not pay for it
             let text = format!("{}; its {size} prompts are sent one by one", broken.failure);
-            sink.send(Event::Notice(text));
+            call.sink.send(Event::Notice(text));
             let open = array.into_iter().filter(|request| broken.open.contains(&request.row));
-            self.window(open.collect(), batch_size, sink, cancel).await?;
+            self.window(open.collect(), batch_size, call).await?;
         }
         Ok(())
     }
@@ -139,10 +128,9 @@ impl<D: Dialect> Server<D> {
         &self,
         requests: Vec<Request>,
         batch_size: &BatchSize,
-        sink: &Sink,
-        cancel: &CancellationToken,
+        call: Call<'_>,
     ) -> Result<(), Failure> {
-        window::run(requests, batch_size, cancel, |request| self.one(request, sink, cancel)).await
+        window::run(requests, batch_size, call.cancel, |request| self.one(request, call)).await
     }
 
     fn tell_memory(&self, sink: &Sink) {
@@ -177,8 +165,9 @@ impl<D: Dialect> Provider for Server<D> {
         cancel: CancellationToken,
     ) -> Result<(), Failure> {
         self.tell_memory(&sink);
-        sink.send(Event::Submitted { row: request.row });
-        self.one(request, &sink, &cancel).await
+        let call = Call { sink: &sink, cancel: &cancel, since: Instant::now() };
+        sink.send_at(call.since, Event::Submitted { row: request.row });
+        self.one(request, call).await
     }
 
     async fn batch_generate(
@@ -189,19 +178,20 @@ impl<D: Dialect> Provider for Server<D> {
         cancel: CancellationToken,
     ) -> Result<(), Failure> {
         self.tell_memory(&sink);
+        let call = Call { sink: &sink, cancel: &cancel, since: Instant::now() };
         for request in &requests {
-            sink.send(Event::Submitted { row: request.row });
+            sink.send_at(call.since, Event::Submitted { row: request.row });
         }
         if !self.dialect.has_prompt_arrays() || !requests.iter().any(|request| request.raw) {
-            return self.window(requests, &batch_size, &sink, &cancel).await;
+            return self.window(requests, &batch_size, call).await;
         }
         let (raw, others): (Vec<_>, Vec<_>) = requests.into_iter().partition(is_raw_text);
         if !others.is_empty() {
             let text = format!("{} conversations are sent one a request", others.len());
             sink.send(Event::Notice(text));
         }
-        self.arrays(raw, &batch_size, &sink, &cancel).await?;
-        self.window(others, &batch_size, &sink, &cancel).await
+        self.arrays(raw, &batch_size, call).await?;
+        self.window(others, &batch_size, call).await
     }
 }
 

@@ -15,8 +15,6 @@ const QUIET: f64 = 0.1;
 const UNSTOLEN: f64 = 0.02;
 /// Processors that this program may use itself while it measures a server.
 const OWN_CORES: f64 = 0.8;
-/// Lag of the client's loop that is told, seconds.
-const LAG: f64 = 0.05;
 /// Rows from which a 99th percentile is more than the largest value.
 const ROWS_FOR_P99: usize = 100;
 /// Rows from which a 95th percentile is more than the largest value.
@@ -68,6 +66,8 @@ pub enum DoubtKind {
     FewSlots,
     /// Rows were sent again after a failure.
     Retried,
+    /// The user's own limits a minute held rows back.
+    HeldBack,
     /// Prompts came from a server's cache.
     CachedPrompts,
     /// Lanes made different numbers of tokens.
@@ -189,11 +189,12 @@ fn load(lane: &Lane, of: &LaneRecord, doubts: &mut Doubts) {
         );
         doubts.of(lane, DoubtKind::ClientLoad, Weight::Warning, message);
     }
-    let late = of.passes.iter().map(|pass| pass.load.late().as_secs_f64()).fold(0.0, f64::max);
-    if late > LAG {
+    if let Some(lag) = lane.figures.telling_lag() {
         let message = format!(
-            "the client's loop was up to {} late: TTFT and ITL may be too long by as much",
-            units::duration(late)
+            "this program's own loop was late by {} at p99, {} at most: TTFT and ITL may be too \
+             long by as much",
+            units::duration(lag.p99_s),
+            units::duration(lag.max_s)
         );
         doubts.of(lane, DoubtKind::ClientLag, Weight::Warning, message);
     }
@@ -226,6 +227,16 @@ fn server(lane: &Lane, of: &LaneRecord, doubts: &mut Doubts) {
              then, and throughput is too low"
         );
         doubts.of(lane, DoubtKind::Retried, Weight::Warning, message);
+    }
+    let held = || rows().map(|row| row.held.as_secs_f64()).filter(|held| *held > 0.0);
+    if held().count() > 0 {
+        let message = format!(
+            "the limits a minute held {} rows back, up to {}: that is not part of their TTFT and \
+             e2e, and throughput is that of the limits",
+            held().count(),
+            units::duration(held().fold(0.0, f64::max))
+        );
+        doubts.of(lane, DoubtKind::HeldBack, Weight::Note, message);
     }
     let cached: usize = rows().filter_map(|row| row.server?.cached_tokens).sum();
     if cached > 0 {

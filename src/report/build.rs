@@ -10,7 +10,7 @@ use crate::bench::verify::{
 };
 use crate::config::{Mode, Plan};
 use crate::prompts::{Prompt, PromptList};
-use crate::provider::{Failure, FinishReason, ProviderInfo};
+use crate::provider::{Failure, FinishReason, Price, ProviderInfo};
 
 impl Report {
     /// The report of a run, complete or under way.
@@ -51,6 +51,7 @@ impl Builder<'_> {
     fn lane(&self) -> Lane {
         let of = &self.record.lanes[self.place];
         let info = of.info.as_ref();
+        let price = info.and_then(|info| info.price.as_ref());
         let spec = of.spec.provider.as_ref().unwrap_or(&self.plan.provider);
         let reported = reported_pass(&of.passes);
         let (integrity, canary) = self.integrity(of);
@@ -75,7 +76,7 @@ impl Builder<'_> {
             speedup: None,
             spread: None,
             slo: None,
-            price: info.and_then(|info| info.price.clone()),
+            price: price.cloned(),
             cost_usd: cost(&of.passes, info),
             batch_size_changes: reported.map(batch_size_changes).unwrap_or_default(),
             integrity,
@@ -83,7 +84,7 @@ impl Builder<'_> {
             agreement: self.agreement(of),
             repeats: repeats(of, reported),
             over_time: reported.and_then(OverTime::of),
-            rows: reported.map(|pass| self.rows(pass)).unwrap_or_default(),
+            rows: reported.map(|pass| self.rows(pass, price)).unwrap_or_default(),
         }
     }
 
@@ -129,17 +130,13 @@ impl Builder<'_> {
         (found.compared() > 0).then_some(found)
     }
 
-    fn rows(&self, pass: &Pass) -> Vec<Row> {
-        self.list
-            .prompts
-            .iter()
-            .zip(&pass.rows)
-            .map(|(prompt, row)| report_row(prompt, row))
-            .collect()
+    fn rows(&self, pass: &Pass, price: Option<&Price>) -> Vec<Row> {
+        let rows = self.list.prompts.iter().zip(&pass.rows);
+        rows.map(|(prompt, row)| report_row(prompt, row, price)).collect()
     }
 }
 
-fn report_row(prompt: &Prompt, row: &RowRecord) -> Row {
+fn report_row(prompt: &Prompt, row: &RowRecord, price: Option<&Price>) -> Row {
     let done = row.state == RowState::Done;
     let seconds = |time: Option<std::time::Duration>| time.map(|time| time.as_secs_f64());
     Row {
@@ -154,6 +151,8 @@ fn report_row(prompt: &Prompt, row: &RowRecord) -> Row {
         ttft_s: seconds(row.ttft()),
         e2e_s: seconds(row.e2e()),
         retries: Some(row.retries).filter(|retries| *retries > 0),
+        held_s: seconds(Some(row.held).filter(|held| !held.is_zero())),
+        cost_usd: price.filter(|_| done).and_then(|price| row.cost(price)),
         error: row.failure.as_ref().map(|failure| failure.message.clone()),
         error_kind: row.failure.as_ref().map(|failure| failure.kind),
     }

@@ -12,7 +12,7 @@ use std::collections::HashMap;
 use super::{Lane, Report, Row};
 
 /// The columns. The first six are of the lane, the others of the row.
-const HEADER: [&str; 19] = [
+const HEADER: [&str; 22] = [
     "lane",
     "provider",
     "model",
@@ -32,6 +32,9 @@ const HEADER: [&str; 19] = [
     "agreement",
     "error",
     "error_kind",
+    "retries",
+    "held_s",
+    "cost_usd",
 ];
 
 /// The report as CSV, UTF-8.
@@ -88,6 +91,9 @@ fn record<'a>(
         agreement.into(),
         optional(&row.error),
         kind.as_ref().and_then(|kind| kind.as_str()).unwrap_or_default().to_owned().into(),
+        number(row.submitted_s.map(|_| row.retries.unwrap_or(0))),
+        number(row.held_s),
+        number(row.cost_usd),
     ]
 }
 

@@ -177,6 +177,13 @@ pub struct Row {
     /// How often it was sent again; absent where it was not.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub retries: Option<usize>,
+    /// Seconds that the user's own limits a minute held it back before it was sent, part of no
+    /// other time; absent where they did not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub held_s: Option<f64>,
+    /// What the provider charges for it, US dollars; absent where that is not known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cost_usd: Option<f64>,
     /// What went wrong; null where nothing did.
     pub error: Option<String>,
     /// The kind of what went wrong.

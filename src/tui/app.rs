@@ -22,7 +22,7 @@ use crate::bench::journal::Recorded;
 use crate::bench::recorder::Recorder;
 use crate::config::Plan;
 use crate::prompts::PromptList;
-use crate::provider::ProviderSpec;
+use crate::provider::{ListedModel, ProviderSpec};
 
 /// The screen that is open.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -207,6 +207,10 @@ pub enum Effect {
     LoadPrompts(PromptQuery),
     /// Find out about a model.
     LookAtModel(ProviderSpec),
+    /// Find out about a model in a while.
+    LookAgain(ProviderSpec),
+    /// Find out which models a provider lists.
+    ListModels(ProviderSpec),
     /// Count the tokens of a prompt list.
     CountTokens(TokenQuery),
     /// Read a preset.
@@ -280,6 +284,10 @@ pub enum Reply {
     Prompts(PromptQuery, Result<Arc<PromptList>, String>),
     /// What is known about a model.
     Model(ProviderSpec, Result<ModelFacts, String>),
+    /// A model cannot be asked for now, and why; it may be able to later.
+    NotReady(ProviderSpec, String),
+    /// The models that a provider lists, or why they are not known.
+    Models(ProviderSpec, Result<Vec<ListedModel>, String>),
     /// The tokens of the first prompts; absent where the model's tokenizer is not at hand.
     Tokens(TokenQuery, Option<PromptTokens>),
     /// A preset was read, or why not.
@@ -343,6 +351,7 @@ impl App {
         vec![
             Effect::LoadPrompts(self.form.query().clone()),
             Effect::LookAtModel(self.form.provider()),
+            Effect::ListModels(self.form.provider()),
         ]
     }
 

@@ -26,12 +26,16 @@ use crate::bench::run::{Controls, RunHandle};
 use crate::bench::{history as bench_history, replay};
 use crate::config::Plan;
 use crate::prompts::PromptList;
+use crate::provider::{Failure, FailureKind, ProviderSpec};
 
 /// At most 30 frames a second.
 const FRAME: Duration = Duration::from_millis(33);
 
 /// How often a clock on the screen moves.
 const TICK: Duration = Duration::from_millis(125);
+
+/// After how long a server that was not ready is asked again.
+const LOOK_AGAIN: Duration = Duration::from_secs(3);
 
 /// The most events taken from a run before the screen gets its turn.
 const MOST_EVENTS: usize = 4096;
@@ -267,9 +271,14 @@ where
                 let result = services.prompts(&query).map(Arc::new).map_err(chain);
                 Reply::Prompts(query, result)
             }),
-            Effect::LookAtModel(spec) => self.ask(move |services| {
-                let result = services.model(&spec).map_err(chain);
-                Reply::Model(spec, result)
+            Effect::LookAtModel(spec) => self.ask(move |services| look_at(services, spec)),
+            Effect::LookAgain(spec) => self.ask(move |services| {
+                std::thread::sleep(LOOK_AGAIN);
+                look_at(services, spec)
+            }),
+            Effect::ListModels(spec) => self.ask(move |services| {
+                let result = services.models(&spec).map_err(chain);
+                Reply::Models(spec, result)
             }),
             Effect::CountTokens(query) => self.ask(move |services| {
                 let counts = services.tokens(&query);
@@ -379,6 +388,18 @@ where
 }
 
 /// An error with its causes, on one line.
+/// What is known about a model, or whether asking again may help.
+fn look_at(services: &dyn Services, spec: ProviderSpec) -> Reply {
+    let may_heal = |error: &anyhow::Error| {
+        let failure = error.downcast_ref::<Failure>().map(|failure| failure.kind);
+        matches!(failure, Some(FailureKind::Overloaded | FailureKind::Transport))
+    };
+    match services.model(&spec) {
+        Err(error) if may_heal(&error) => Reply::NotReady(spec, chain(error)),
+        result => Reply::Model(spec, result.map_err(chain)),
+    }
+}
+
 fn chain(error: anyhow::Error) -> String {
     format!("{error:#}")
 }

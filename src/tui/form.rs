@@ -4,15 +4,18 @@
 
 mod field;
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
 pub use field::{Field, Kind};
 
 use super::input::TextInput;
-use crate::config::{LaneSpec, Mode, OnError, Plan, secret, written_template};
+use crate::config::{
+    LaneEntry, LaneSpec, Mode, OnError, Plan, ProviderLayer, secret, written_lane, written_template,
+};
 use crate::prompts::PromptList;
-use crate::provider::ProviderSpec;
+use crate::provider::{ListedModel, ProviderSpec, ServerOptions};
 
 /// Where the prompts come from, as the user wrote it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -131,6 +134,8 @@ pub struct Form {
     pub prompts: Finding<Arc<PromptList>>,
     /// What is known about the model.
     pub model: Finding<ModelFacts>,
+    /// The models that the provider lists, as far as it was asked.
+    pub models: Vec<ListedModel>,
     counts: Option<(TokenQuery, PromptTokens)>,
     preset: String,
     /// What was chosen before the form was touched; holds what has no field.
@@ -147,7 +152,11 @@ struct Values {
     provider: String,
     address: String,
     key_from: String,
+    headers: String,
+    python: String,
     model: String,
+    requests_per_minute: String,
+    tokens_per_minute: String,
     max_tokens: String,
     temperature: String,
     seed: String,
@@ -162,17 +171,41 @@ struct Values {
 
 impl Values {
     fn of(plan: &Plan) -> Self {
+        let mut values = Self::without_provider(plan);
+        values.take_provider(plan.provider.clone());
+        values
+    }
+
+    /// Takes all that stands in the fields of a provider.
+    fn take_provider(&mut self, spec: ProviderSpec) {
+        let number = |limit: Option<usize>| limit.map(|n| n.to_string()).unwrap_or_default();
+        let headers = spec.server.header_env.iter().map(|(name, from)| format!("{name}={from}"));
+        self.headers = headers.collect::<Vec<_>>().join(", ");
+        self.requests_per_minute = number(spec.server.requests_per_minute);
+        self.tokens_per_minute = number(spec.server.tokens_per_minute);
+        self.provider = spec.provider;
+        self.model = spec.model;
+        self.address = spec.base_url.unwrap_or_default();
+        self.key_from = spec.api_key_env.unwrap_or_default();
+        self.python = spec.python.unwrap_or_default();
+    }
+
+    fn without_provider(plan: &Plan) -> Self {
         Self {
-            provider: plan.provider.provider.clone(),
-            address: plan.provider.base_url.clone().unwrap_or_default(),
-            key_from: plan.provider.api_key_env.clone().unwrap_or_default(),
-            model: plan.provider.model.clone(),
+            provider: String::new(),
+            address: String::new(),
+            key_from: String::new(),
+            headers: String::new(),
+            python: String::new(),
+            model: String::new(),
+            requests_per_minute: String::new(),
+            tokens_per_minute: String::new(),
             max_tokens: plan.sampling.max_tokens.to_string(),
             temperature: plan.sampling.temperature.to_string(),
             seed: plan.sampling.seed.to_string(),
             ignore_eos: plan.sampling.ignore_eos,
             raw: plan.raw,
-            lanes: written_lanes(&plan.lanes),
+            lanes: shown_lanes(&plan.lanes, &plan.provider),
             wrong_batch_size: None,
             repeats: plan.repeats.to_string(),
             on_error: plan.on_error,
@@ -194,6 +227,7 @@ impl Form {
             providers,
             prompts: Finding::Asked,
             model: Finding::Asked,
+            models: Vec::new(),
             counts: None,
             values,
             preset: preset.name,
@@ -213,6 +247,7 @@ impl Form {
         self.editing = None;
         self.prompts = Finding::Asked;
         self.model = Finding::Asked;
+        self.models.clear();
     }
 
     /// Where the prompts come from.
@@ -239,17 +274,27 @@ impl Form {
             model: values.model.trim().to_owned(),
             ..base
         };
+        if spec.provider == "mlx" {
+            return ProviderSpec { python: optional(&values.python), ..spec };
+        }
         if !spec.is_server() {
             return spec;
         }
+        // what is wrong is told beside its field, and no run starts with it
+        let server = ServerOptions {
+            requests_per_minute: limit(&values.requests_per_minute).unwrap_or_default(),
+            tokens_per_minute: limit(&values.tokens_per_minute).unwrap_or_default(),
+            header_env: read_headers(&values.headers).unwrap_or_default(),
+            ..spec.server
+        };
         let (base_url, api_key_env) = (optional(&values.address), optional(&values.key_from));
-        ProviderSpec { base_url, api_key_env, ..spec }
+        ProviderSpec { base_url, api_key_env, server, ..spec }
     }
 
     /// The fields of the form as it stands: a local model has no address and no key.
     pub fn fields(&self) -> Vec<Field> {
-        let server = self.provider().is_server();
-        Field::ALL.into_iter().filter(|field| server || !field.is_of_servers()).collect()
+        let provider = self.provider();
+        Field::ALL.into_iter().filter(|field| field.belongs_to(&provider)).collect()
     }
 
     /// Takes another provider, and what the preset says of it.
@@ -262,10 +307,8 @@ impl Form {
         } else {
             ProviderSpec { model: String::new(), ..ProviderSpec::default() }
         };
-        self.values.provider = provider;
-        self.values.model = spec.model;
-        self.values.address = spec.base_url.unwrap_or_default();
-        self.values.key_from = spec.api_key_env.unwrap_or_default();
+        self.models.clear();
+        self.values.take_provider(ProviderSpec { provider, ..spec });
     }
 
     /// The question for the tokens of the prompts as they stand, once a list of
@@ -301,7 +344,11 @@ impl Form {
             Field::Provider => values.provider.clone(),
             Field::Address => values.address.clone(),
             Field::KeyFrom => values.key_from.clone(),
+            Field::Headers => values.headers.clone(),
+            Field::Python => values.python.clone(),
             Field::Model => values.model.clone(),
+            Field::RequestsPerMinute => values.requests_per_minute.clone(),
+            Field::TokensPerMinute => values.tokens_per_minute.clone(),
             Field::MaxTokens => values.max_tokens.clone(),
             Field::Temperature => values.temperature.clone(),
             Field::Seed => values.seed.clone(),
@@ -333,7 +380,11 @@ impl Form {
             }
             Field::Address => values.address = text.to_owned(),
             Field::KeyFrom => values.key_from = text.to_owned(),
+            Field::Headers => values.headers = text.to_owned(),
+            Field::Python => values.python = text.to_owned(),
             Field::Model => values.model = text.to_owned(),
+            Field::RequestsPerMinute => values.requests_per_minute = text.to_owned(),
+            Field::TokensPerMinute => values.tokens_per_minute = text.to_owned(),
             Field::MaxTokens => values.max_tokens = text.to_owned(),
             Field::Temperature => values.temperature = text.to_owned(),
             Field::Seed => values.seed = text.to_owned(),
@@ -389,6 +440,14 @@ impl Form {
                 Some(provider) => self.take_provider(provider),
                 None => return false,
             },
+            Field::Model => {
+                let names: Vec<String> =
+                    self.models.iter().map(|model| model.name.clone()).collect();
+                match neighbour(&names, self.values.model.trim(), up) {
+                    Some(model) => self.values.model = model,
+                    None => return false,
+                }
+            }
             Field::MaxTokens | Field::BatchSize | Field::Repeats | Field::Seed => {
                 let least = u64::from(field != Field::Seed);
                 let Ok(number) = self.value(field).parse::<u64>() else { return false };
@@ -401,7 +460,10 @@ impl Form {
             | Field::Template
             | Field::Address
             | Field::KeyFrom
-            | Field::Model
+            | Field::Headers
+            | Field::Python
+            | Field::RequestsPerMinute
+            | Field::TokensPerMinute
             | Field::Temperature
             | Field::Lanes
             | Field::Run => return false,
@@ -422,6 +484,9 @@ impl Form {
                 Finding::Asked | Finding::Known(_) => None,
             },
             Field::KeyFrom => wrong_variable(&self.values.key_from),
+            Field::Headers => read_headers(&self.values.headers).err(),
+            Field::RequestsPerMinute => limit(&self.values.requests_per_minute).err(),
+            Field::TokensPerMinute => limit(&self.values.tokens_per_minute).err(),
             Field::Model if self.values.model.trim().is_empty() && !self.provider().is_server() => {
                 Some("the model is empty: write a name, a folder or a file".to_owned())
             }
@@ -436,6 +501,7 @@ impl Form {
             | Field::Template
             | Field::Provider
             | Field::Address
+            | Field::Python
             | Field::Model
             | Field::IgnoreEos
             | Field::Raw
@@ -489,17 +555,26 @@ impl Form {
         if self.values.lanes.trim().is_empty() {
             return Err("there is no lane: write at least one, such as batched:16".to_owned());
         }
-        let lanes: Result<Vec<LaneSpec>, _> = texts.map(str::parse).collect();
-        let mut lanes = lanes.map_err(|error| error.to_string())?;
-        for lane in &mut lanes {
-            let planned = self.base.lanes.iter().find(|planned| planned.label == lane.label);
-            lane.provider = planned.and_then(|planned| planned.provider.clone());
+        let entries: Result<Vec<LaneEntry>, _> = texts.map(str::parse).collect();
+        let entries = entries.map_err(|error| error.to_string())?;
+        let provider = ProviderLayer::of(&self.provider());
+        let mut lanes: Vec<LaneSpec> =
+            entries.into_iter().map(|entry| entry.spec(&provider)).collect();
+        for lane in lanes.iter_mut().filter(|lane| lane.provider.is_none()) {
+            lane.provider = self.unwritten_provider(&lane.label);
         }
         let plan = Plan { lanes, ..self.base.clone() };
         let sampling = crate::sampling::Sampling::default();
         let plan = Plan { sampling, repeats: 1, ..plan };
         plan.validate().map_err(|error| error.to_string())?;
         Ok(plan.lanes)
+    }
+
+    /// The preset's own provider of the lane of this label, where no text can say it.
+    fn unwritten_provider(&self, label: &str) -> Option<ProviderSpec> {
+        let planned = self.base.lanes.iter().find(|planned| planned.label == label)?;
+        let unwritten = written_lane(planned, &self.base.provider).is_none();
+        planned.provider.clone().filter(|_| unwritten)
     }
 
     /// The batch sizes of the lanes that have one.
@@ -555,7 +630,7 @@ impl Form {
                 lane.label = lane.mode.to_string();
             }
         }
-        self.values.lanes = written_lanes(&lanes);
+        self.values.lanes = shown_lanes(&lanes, &self.provider());
     }
 }
 
@@ -593,10 +668,16 @@ fn with_batch_size(mode: Mode, batch_size: usize) -> Mode {
     }
 }
 
-/// Lanes as they are written after `--lanes`.
-fn written_lanes(lanes: &[LaneSpec]) -> String {
-    let texts: Vec<String> = lanes.iter().map(LaneSpec::flag).collect();
-    texts.join(",")
+/// Lanes as they are written after `--lanes`; without their provider where no text can say it.
+fn shown_lanes(lanes: &[LaneSpec], plan: &ProviderSpec) -> String {
+    let shown = lanes.iter().map(|lane| {
+        let bare = || {
+            let bare = LaneSpec { provider: None, ..lane.clone() };
+            written_lane(&bare, plan).unwrap_or_else(|| lane.mode.flag())
+        };
+        written_lane(lane, plan).unwrap_or_else(bare)
+    });
+    shown.collect::<Vec<_>>().join(",")
 }
 
 /// The value before or after `current`, around the end.
@@ -618,6 +699,34 @@ fn wrong_variable(name: &str) -> Option<String> {
     (!sound || is_key).then(|| {
         "that is no name of an environment variable: write a name such as OPENAI_API_KEY".to_owned()
     })
+}
+
+/// A limit a minute; without a text there is none.
+fn limit(text: &str) -> Result<Option<usize>, String> {
+    if text.trim().is_empty() {
+        return Ok(None);
+    }
+    number("the limit a minute", text, 1).map(Some)
+}
+
+/// Headers and the variables of their values: `name=VARIABLE`, separated by commas.
+fn read_headers(text: &str) -> Result<BTreeMap<String, String>, String> {
+    let parts = text.split(',').map(str::trim).filter(|part| !part.is_empty());
+    let read = parts.map(|part| {
+        let pair = part.split_once('=').map(|(name, from)| (name.trim(), from.trim()));
+        let is_name = |name: &str| {
+            !name.is_empty() && name.chars().all(|c| c.is_ascii_alphanumeric() || "-_.".contains(c))
+        };
+        match pair {
+            Some((name, from)) if is_name(name) && !from.is_empty() => match wrong_variable(from) {
+                None => Ok((name.to_owned(), from.to_owned())),
+                Some(reason) => Err(reason),
+            },
+            // what was typed may be a secret: it is not repeated
+            _ => Err("write header names with variables, such as X-Team=TEAM_VAR".to_owned()),
+        }
+    });
+    read.collect()
 }
 
 fn number<T>(what: &str, text: &str, least: u64) -> Result<T, String>

@@ -8,7 +8,7 @@ use super::form::{ModelFacts, Preset, PromptQuery, PromptTokens, TokenQuery};
 use crate::bench::run::RunHandle;
 use crate::config::Plan;
 use crate::prompts::PromptList;
-use crate::provider::ProviderSpec;
+use crate::provider::{ListedModel, ProviderSpec};
 
 /// What the screen asks of the rest of the program. All but [`Services::start`] may take their
 /// time: they are called where waiting harms nobody.
@@ -24,6 +24,15 @@ pub trait Services: Send + Sync + 'static {
     /// # Errors
     /// Why the model cannot be used.
     fn model(&self, spec: &ProviderSpec) -> anyhow::Result<ModelFacts>;
+
+    /// The models that a provider lists.
+    ///
+    /// # Errors
+    /// Why they are not known.
+    fn models(&self, spec: &ProviderSpec) -> anyhow::Result<Vec<ListedModel>> {
+        let _ = spec;
+        Ok(Vec::new())
+    }
 
     /// Counts the tokens of the first prompts of a list, where the model's tokenizer is at hand.
     fn tokens(&self, query: &TokenQuery) -> Option<PromptTokens>;

@@ -162,7 +162,15 @@ pub fn reply(app: &mut App, reply: Reply, now: Instant) -> Vec<Effect> {
             app.form.model = finding(result);
             return setup::count_tokens(app);
         }
-        Reply::Prompts(..) | Reply::Model(..) => {}
+        Reply::NotReady(spec, reason) if spec == app.form.provider() => {
+            return setup::not_ready(app, spec, reason);
+        }
+        // the list is the provider's, whichever of its models is chosen by now; why there is none
+        // is said where the model was looked at
+        Reply::Models(spec, listed) if spec.provider == app.form.provider().provider => {
+            app.form.models = listed.unwrap_or_default();
+        }
+        Reply::Prompts(..) | Reply::Model(..) | Reply::NotReady(..) | Reply::Models(..) => {}
         Reply::Tokens(query, counts) => app.form.take_counts(query, counts),
         Reply::Preset(_, Ok(preset)) => {
             app.form.take_preset(*preset);

@@ -21,7 +21,9 @@ use crate::config::{Paths, Plan, RunRequest, Settings, Settled, command_line, pr
 use crate::engine::inspection::Inspection;
 use crate::engine::store::{Catalogue, Status, Store};
 use crate::prompts::{self, BUILT_IN, LoadOptions, PromptList, PromptSource, Template};
-use crate::provider::{OpenProvider, ProviderInfo, ProviderSpec, registry};
+use crate::provider::{
+    Failure, FailureKind, ListedModel, OpenProvider, Outlook, ProviderInfo, ProviderSpec, registry,
+};
 use crate::report::{self, Export, Report, RunFacts};
 use crate::units;
 
@@ -98,17 +100,35 @@ impl Workbench {
     /// Reaches a server and tells what it says of itself.
     fn ask_server(&self, spec: &ProviderSpec) -> anyhow::Result<ModelFacts> {
         let cancel = CancellationToken::new();
+        let last = Mutex::new(String::new());
+        let progress = |line| *last.lock().unwrap_or_else(PoisonError::into_inner) = line;
         // dropped, and with it the token, when the server takes too long
         let opening = async {
             let _cancelled_with_me = cancel.clone().drop_guard();
-            self.providers.open(spec, &|_| {}, cancel).await
+            self.providers.open(spec, &progress, cancel).await
         };
-        let opened = Handle::current().block_on(tokio::time::timeout(SERVER_PATIENCE, opening));
-        let provider = opened.with_context(|| {
-            let at = spec.base_url.as_deref().unwrap_or("its own address");
-            format!("{} at {at} did not answer in {SERVER_PATIENCE:?}", spec.provider)
-        })??;
+        let provider = self.in_time(spec, &last, opening)?;
         Ok(ModelFacts { here: true, lines: served(provider.info()) })
+    }
+
+    /// Waits for an answer of a server, but not for long; `last` holds what was told meanwhile.
+    fn in_time<T>(
+        &self,
+        spec: &ProviderSpec,
+        last: &Mutex<String>,
+        asking: impl Future<Output = Result<T, Failure>>,
+    ) -> anyhow::Result<T> {
+        let answered = Handle::current()
+            .block_on(async { tokio::time::timeout(SERVER_PATIENCE, asking).await });
+        let late = |_| {
+            let at = spec.base_url.as_deref().unwrap_or("its own address");
+            let last = last.lock().unwrap_or_else(PoisonError::into_inner);
+            let last = if last.is_empty() { String::new() } else { format!(": {last}") };
+            let provider = &spec.provider;
+            let message = format!("{provider} at {at} did not answer in {SERVER_PATIENCE:?}{last}");
+            Failure::new(FailureKind::Overloaded, message)
+        };
+        Ok(answered.map_err(late)??)
     }
 
     fn write(&self, request: &ExportRequest) -> anyhow::Result<Reply> {
@@ -155,8 +175,9 @@ impl Services for Workbench {
             return self.ask_server(spec);
         }
         if spec.provider != "local" {
-            let lines = vec!["loaded when the run starts".to_owned()];
-            return Ok(ModelFacts { here: true, lines });
+            let looking = self.providers.look(spec);
+            let Outlook { here, lines } = self.in_time(spec, &Mutex::default(), looking)?;
+            return Ok(ModelFacts { here, lines });
         }
         let about = self.store.catalogue().find(&spec.model).map(|entry| entry.about.clone());
         let (here, mut lines) = match self.store.status(&spec.model) {
@@ -170,6 +191,10 @@ impl Services for Workbench {
         };
         lines.extend(about);
         Ok(ModelFacts { here, lines })
+    }
+
+    fn models(&self, spec: &ProviderSpec) -> anyhow::Result<Vec<ListedModel>> {
+        self.in_time(spec, &Mutex::default(), self.providers.models(spec))
     }
 
     fn tokens(&self, query: &TokenQuery) -> Option<PromptTokens> {

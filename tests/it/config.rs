@@ -403,6 +403,17 @@ fn the_command_line_of_a_plan_gives_the_plan_again() {
         vec!["--lanes=fast one=batched:4,batched_async:8x2", "--raw", "--repeats=3", "--threads=2"],
         vec!["--prompts=canary", "--template", template, "--stop=\n", "--stop=-end", "--top-p=0.9"],
         vec!["--ignore-eos", "--temperature=0.7", "--seed=9", "--on-error=continue", "--warmup=0"],
+        vec![
+            "--lanes=local=batched:4,s=async:8@openai base_url=http://h:1 api_key_env=KEY,async:2@model=x",
+        ],
+        vec![
+            "--provider=ollama",
+            "--model=m",
+            "--requests-per-minute=9",
+            "--retries=1",
+            "--tokens-per-minute=7",
+        ],
+        vec!["--provider=mlx", "--model=a/b", "--python=/opt/my env"],
     ] {
         let plan = home.plan(&flags);
         let words = shell_words(&command_line(&plan).unwrap());

@@ -1,8 +1,10 @@
 //! What goes over the wire: bodies, headers, addresses, keys, retries; against a scripted
 //! server that keeps what it was sent.
 
+mod connections;
 pub mod facade;
 pub mod heard;
+mod listing;
 pub mod scripted;
 
 use std::time::Duration;

@@ -92,6 +92,8 @@ pub(super) struct JournalRow {
     server: Option<ServerTimes>,
     #[serde(default, skip_serializing_if = "is_zero")]
     retries: usize,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    held_s: Option<f64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     reason: Option<FinishReason>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -119,6 +121,7 @@ impl JournalRow {
             usage: record.usage,
             server: record.server,
             retries: record.retries,
+            held_s: seconds(Some(record.held).filter(|held| !held.is_zero())),
             reason: record.reason.clone(),
             failure: record.failure.clone(),
         }
@@ -142,6 +145,7 @@ impl JournalRow {
             usage: self.usage,
             server: self.server,
             retries: self.retries,
+            held: time(self.held_s)?.unwrap_or_default(),
             reason: self.reason,
             failure: self.failure,
             same_as_reference: None,

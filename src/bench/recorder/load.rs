@@ -9,7 +9,6 @@ use crate::probe::{CpuTimes, EnergyReading, Sample};
 pub struct Load {
     cpu: Option<[(Duration, CpuTimes); 2]>,
     meters: Vec<Meter>,
-    late: Duration,
 }
 
 /// How the processors were used, as shares of all of them.
@@ -43,7 +42,6 @@ impl Load {
             let first = self.cpu.map_or((at, cpu), |[first, _]| first);
             self.cpu = Some([first, (at, cpu)]);
         }
-        self.late = self.late.max(sample.late.unwrap_or_default());
         sample.energy.iter().for_each(|reading| self.meter(reading));
     }
 
@@ -81,11 +79,6 @@ impl Load {
         let used: f64 = self.meters.iter().map(|meter| meter.used).sum();
         let source = |meter: &Meter| format!("{} {}", meter.source, meter.name);
         (used > 0.0).then(|| (used, self.meters.iter().map(source).collect()))
-    }
-
-    /// The most that a reading was late.
-    pub fn late(&self) -> Duration {
-        self.late
     }
 }
 

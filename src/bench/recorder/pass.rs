@@ -282,6 +282,12 @@ impl Pass {
                     record.retries += 1;
                 }
             }
+            ServerEvent::Held { row, wait } => {
+                if let Some(record) = self.open_row(row, "held back") {
+                    record.held += wait;
+                    record.submitted = record.submitted.map(|at| at + wait);
+                }
+            }
             ServerEvent::Times { row, times } => {
                 if let Some(record) = self.open_row(row, "timed by the server") {
                     record.server = Some(times);

@@ -11,6 +11,8 @@ pub struct RowRecord {
     pub state: RowState,
     /// When it was handed to the model or written to the wire.
     pub submitted: Option<Duration>,
+    /// How long the user's own limits a minute held it back before; part of none of its times.
+    pub held: Duration,
     /// When its first non-empty text came.
     pub first_token: Option<Duration>,
     /// When its last token came.

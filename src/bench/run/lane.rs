@@ -100,10 +100,9 @@ impl Lane {
                         log.now(RunEvent::BatchSize(size));
                     }
                 }
-                due = probe.tick() => {
-                    let late = Some(due.elapsed());
+                _ = probe.tick() => {
                     let sample = self.sample(log);
-                    log.now(RunEvent::Probe(Sample { late, ..sample }));
+                    log.now(RunEvent::Probe(sample));
                     log.now(RunEvent::Lag(lag.take()));
                 }
                 _ = ask.tick(), if loads.is_empty() => {

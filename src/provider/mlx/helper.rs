@@ -74,11 +74,24 @@ impl Helper {
         model: &str,
         progress: &(dyn Fn(String) + Send + Sync),
     ) -> Result<(Self, Hello, Ready), Failure> {
+        let (mut starting, hello) = Self::greet(program).await?;
+        let ready = starting.load(model, &hello, progress).await?;
+        Ok((starting.helper(), hello, ready))
+    }
+
+    /// What this Python has, without loading anything.
+    ///
+    /// # Errors
+    /// What is missing and how it is installed.
+    pub async fn hello(program: &Path) -> Result<Hello, Failure> {
+        Self::greet(program).await.map(|(_, hello)| hello)
+    }
+
+    async fn greet(program: &Path) -> Result<(Starting, Hello), Failure> {
         let mut starting = Starting::spawn(program)?;
         let hello = starting.hello().await?;
         python::check(&hello)?;
-        let ready = starting.load(model, &hello, progress).await?;
-        Ok((starting.helper(), hello, ready))
+        Ok((starting, hello))
     }
 
     /// Begins a call with these rows.

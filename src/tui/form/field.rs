@@ -1,5 +1,7 @@
 //! The lines of the form: their names, what they mean, how each is changed.
 
+use crate::provider::ProviderSpec;
+
 /// A line of the form.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Field {
@@ -17,8 +19,16 @@ pub enum Field {
     Address,
     /// The environment variable that holds a server's key.
     KeyFrom,
+    /// Further headers, each with the variable that holds its value.
+    Headers,
+    /// The Python that has mlx-lm.
+    Python,
     /// The model.
     Model,
+    /// Most requests a minute.
+    RequestsPerMinute,
+    /// Most tokens a minute.
+    TokensPerMinute,
     /// The most tokens of a row.
     MaxTokens,
     /// 0 is greedy.
@@ -56,7 +66,7 @@ pub enum Kind {
 
 impl Field {
     /// All fields in the order of the form.
-    pub const ALL: [Field; 18] = [
+    pub const ALL: [Field; 22] = [
         Field::Preset,
         Field::Prompts,
         Field::Column,
@@ -64,7 +74,11 @@ impl Field {
         Field::Provider,
         Field::Address,
         Field::KeyFrom,
+        Field::Headers,
+        Field::Python,
         Field::Model,
+        Field::RequestsPerMinute,
+        Field::TokensPerMinute,
         Field::MaxTokens,
         Field::Temperature,
         Field::Seed,
@@ -87,7 +101,11 @@ impl Field {
             Field::Provider => "provider",
             Field::Address => "address",
             Field::KeyFrom => "key from",
+            Field::Headers => "headers",
+            Field::Python => "python",
             Field::Model => "model",
+            Field::RequestsPerMinute => "req/min",
+            Field::TokensPerMinute => "tok/min",
             Field::MaxTokens => "max tokens",
             Field::Temperature => "temperature",
             Field::Seed => "seed",
@@ -124,7 +142,19 @@ impl Field {
                 "the name of the environment variable that holds the key, never the key itself"
             }
             Field::Model => {
-                "a name from the catalogue, a hub repository, a folder or a GGUF file; on a server its name there, and empty is the first one"
+                "a name from the catalogue, a hub repository, a folder or a GGUF file; on a server its name there, and empty is the first one; ← → choose one that is listed"
+            }
+            Field::Headers => {
+                "further headers, each with the environment variable that holds its value: X-Team=TEAM_VAR, X-Other=OTHER_VAR"
+            }
+            Field::Python => {
+                "the Python that has mlx-lm, or the folder of its virtual environment; empty is BATCHGEN_PYTHON, else python3"
+            }
+            Field::RequestsPerMinute => {
+                "the most requests in any 60 seconds; waiting for it is no part of TTFT; empty is no limit"
+            }
+            Field::TokensPerMinute => {
+                "the most tokens in any 60 seconds, prompts and max tokens together; empty is no limit"
             }
             Field::MaxTokens => "the most tokens a row may generate",
             Field::Temperature => "0 is greedy: always the most probable token",
@@ -135,7 +165,8 @@ impl Field {
             Field::Raw => "send prompts as they are, without the model's chat template",
             Field::Lanes => {
                 "one after another over the whole list: sequential, async:8, batched:16, batched_async:16x2; \
-                 label=mode gives a lane a name"
+                 label=mode gives a lane a name; @ after it a provider of its own, as in \
+                 async:8@openai base_url=http://127.0.0.1:8080, or @model=other"
             }
             Field::BatchSize => {
                 "rows generated at a time in the batched lanes, one for all or one for each; + and − change it while a lane runs"
@@ -148,9 +179,17 @@ impl Field {
         }
     }
 
-    /// Whether it belongs to servers alone.
-    pub fn is_of_servers(self) -> bool {
-        matches!(self, Field::Address | Field::KeyFrom)
+    /// Whether it is of use with this provider: only a server has an address, only mlx a Python.
+    pub fn belongs_to(self, provider: &ProviderSpec) -> bool {
+        match self {
+            Field::Address
+            | Field::KeyFrom
+            | Field::Headers
+            | Field::RequestsPerMinute
+            | Field::TokensPerMinute => provider.is_server(),
+            Field::Python => provider.provider == "mlx",
+            _ => true,
+        }
     }
 
     /// How it is changed.
@@ -165,6 +204,10 @@ impl Field {
             | Field::Template
             | Field::Address
             | Field::KeyFrom
+            | Field::Headers
+            | Field::Python
+            | Field::RequestsPerMinute
+            | Field::TokensPerMinute
             | Field::Model
             | Field::MaxTokens
             | Field::Temperature

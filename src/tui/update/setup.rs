@@ -1,6 +1,7 @@
 //! Changes of the Setup screen.
 
 use crate::config::Plan;
+use crate::provider::ProviderSpec;
 use crate::tui::app::{App, Effect, Overlay, Screen};
 use crate::tui::form::{Field, Finding, Kind};
 use crate::tui::keymap::Action;
@@ -54,7 +55,7 @@ fn step(app: &mut App, up: bool) -> Vec<Effect> {
     }
     let changed = app.form.step(field, up);
     match field {
-        Field::Provider if changed => look_at_model(app),
+        Field::Provider | Field::Model if changed => look_at_model(app),
         Field::Raw => count_tokens(app),
         _ => Vec::new(),
     }
@@ -84,7 +85,9 @@ pub(super) fn edit(app: &mut App, action: Action) -> Vec<Effect> {
         }
     }
     match field {
-        Field::Model | Field::Address | Field::KeyFrom => look_at_model(app),
+        Field::Model | Field::Address | Field::KeyFrom | Field::Headers | Field::Python => {
+            look_at_model(app)
+        }
         Field::Column | Field::Template => load_prompts(app),
         _ => Vec::new(),
     }
@@ -98,7 +101,15 @@ pub(super) fn look_again(app: &mut App) -> Vec<Effect> {
 
 fn look_at_model(app: &mut App) -> Vec<Effect> {
     app.form.model = Finding::Asked;
-    vec![Effect::LookAtModel(app.form.provider())]
+    let spec = app.form.provider();
+    vec![Effect::LookAtModel(spec.clone()), Effect::ListModels(spec)]
+}
+
+/// What is known about a model that could not be asked for yet: it is asked for again while
+/// somebody looks.
+pub(super) fn not_ready(app: &mut App, spec: ProviderSpec, reason: String) -> Vec<Effect> {
+    app.form.model = Finding::Failed(reason);
+    if app.screen == Screen::Setup { vec![Effect::LookAgain(spec)] } else { Vec::new() }
 }
 
 /// Asks for the list that the form names.

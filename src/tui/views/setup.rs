@@ -18,6 +18,7 @@ use ratatui::widgets::Paragraph;
 use super::{counted, panel, sampling, wrapped};
 use crate::config::{LaneSpec, Mode};
 use crate::prompts::PromptList;
+use crate::provider::ProviderSpec;
 use crate::tui::app::App;
 use crate::tui::form::{Field, Finding, Form, Kind, ModelFacts, PromptTokens};
 use crate::tui::text;
@@ -229,8 +230,11 @@ fn render_details(frame: &mut Frame, area: Rect, form: &Form, theme: &Theme) {
     let mut lines = about_field(form, inner, theme);
     let room = usize::from(inner.height).saturating_sub(lines.len());
     lines.extend(match form.focus {
-        Field::Model | Field::Provider | Field::Address | Field::KeyFrom => {
-            model_lines(form, inner.width, theme)
+        field if is_about_model(field) => {
+            let mut lines = model_lines(form, inner.width, theme);
+            let room = room.saturating_sub(lines.len());
+            lines.extend(listed_models(form, inner.width, room, theme));
+            lines
         }
         Field::Lanes | Field::BatchSize | Field::Repeats => lane_lines(form, inner.width, theme),
         _ => prompt_lines(form, inner.width, room, theme),
@@ -239,9 +243,27 @@ fn render_details(frame: &mut Frame, area: Rect, form: &Form, theme: &Theme) {
     frame.render_widget(Paragraph::new(lines), inner);
 }
 
+/// Whether the panel beside the field tells about the provider and its model.
+fn is_about_model(field: Field) -> bool {
+    use Field::{
+        Address, Headers, KeyFrom, Model, Provider, Python, RequestsPerMinute, TokensPerMinute,
+    };
+    matches!(
+        field,
+        Provider
+            | Address
+            | KeyFrom
+            | Headers
+            | Python
+            | Model
+            | RequestsPerMinute
+            | TokensPerMinute
+    )
+}
+
 fn details_title(form: &Form) -> String {
     match (form.focus, &form.prompts) {
-        (Field::Model | Field::Provider | Field::Address | Field::KeyFrom, _) => "model".to_owned(),
+        (field, _) if is_about_model(field) => "model".to_owned(),
         (Field::Lanes | Field::BatchSize | Field::Repeats, _) => "lanes".to_owned(),
         (_, Finding::Known(list)) => list_title(list, form.counts()),
         (_, Finding::Asked | Finding::Failed(_)) => "prompts".to_owned(),
@@ -285,6 +307,34 @@ fn model_lines<'a>(form: &Form, columns: u16, theme: &Theme) -> Vec<Line<'a>> {
     }
 }
 
+/// The models that the provider lists, around the one that is chosen.
+fn listed_models<'a>(form: &Form, columns: u16, room: usize, theme: &Theme) -> Vec<Line<'a>> {
+    let roles = &theme.roles;
+    if form.models.is_empty() || room < 3 {
+        return Vec::new();
+    }
+    let total = form.models.len();
+    let chosen = form.models.iter().position(|model| model.name == form.provider().model);
+    let rows = (room - 2).min(total);
+    let top = chosen.unwrap_or(0).saturating_sub(rows / 2).min(total - rows);
+    let title = match total > rows {
+        true => format!("{} of {} listed, ← → choose:", rows, counted(total, "model")),
+        false => format!("{} listed, ← → choose:", counted(total, "model")),
+    };
+    let shown = form.models.iter().enumerate().skip(top).take(rows).map(|(place, model)| {
+        let is_chosen = chosen == Some(place);
+        let mark = if is_chosen { "› " } else { "  " };
+        let style = if is_chosen { roles.accent } else { roles.text };
+        let facts = model.facts.join(", ");
+        let room = usize::from(columns).saturating_sub(2);
+        let text =
+            if facts.is_empty() { model.name.clone() } else { format!("{}  {facts}", model.name) };
+        Line::styled(format!("{mark}{}", text::fit(&text, room)), style)
+    });
+    let title = Line::styled(text::fit(&title, columns.into()), roles.muted);
+    [Line::default(), title].into_iter().chain(shown).collect()
+}
+
 fn lane_lines<'a>(form: &Form, columns: u16, theme: &Theme) -> Vec<Line<'a>> {
     let Ok(lanes) = form.lanes() else { return Vec::new() };
     let rows = form.prompts.known().map(|list| list.prompts.len());
@@ -293,8 +343,18 @@ fn lane_lines<'a>(form: &Form, columns: u16, theme: &Theme) -> Vec<Line<'a>> {
         let name = format!("{} {}", place + 1, lane.label);
         lines.push(Line::styled(text::fit(&name, columns.into()), theme.lane(place)));
         lines.extend(wrapped(&what_lane_does(lane.mode, rows), columns, 3, theme.roles.text));
+        if let Some(own) = &lane.provider {
+            lines.extend(wrapped(&on_provider(own), columns, 2, theme.roles.muted));
+        }
     }
     lines
+}
+
+/// Where a lane runs that has a provider of its own.
+fn on_provider(own: &ProviderSpec) -> String {
+    let model = if own.model.is_empty() { "its first model" } else { &own.model };
+    let at = own.base_url.as_deref().map(|url| format!(" at {url}")).unwrap_or_default();
+    format!("on {} {model}{at}", own.provider)
 }
 
 /// How a mode splits the list.

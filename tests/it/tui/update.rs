@@ -3,9 +3,9 @@
 use std::time::{Duration, Instant};
 
 use batchgen::bench::event::RunEvent;
-use batchgen::provider::{Event, Stamped};
+use batchgen::provider::{Event, ListedModel, Stamped};
 use batchgen::tui::app::{Effect, Exit, Overlay, Reply, Screen};
-use batchgen::tui::form::{Field, Finding, PromptTokens};
+use batchgen::tui::form::{Field, Finding, ModelFacts, PromptTokens};
 use batchgen::tui::update;
 use crossterm::event::{
     Event as TerminalEvent, KeyCode, KeyEvent, KeyModifiers, MouseButton, MouseEvent,
@@ -501,7 +501,9 @@ fn a_server_has_an_address_and_a_key_and_a_local_model_has_neither() {
     assert!(!bench.app.form.fields().contains(&Field::Address));
     bench.app.form.focus = Field::Provider;
     let effects = bench.key(KeyCode::Right);
-    let [Effect::LookAtModel(spec)] = effects.as_slice() else { panic!("{effects:?}") };
+    let [Effect::LookAtModel(spec), Effect::ListModels(_)] = effects.as_slice() else {
+        panic!("{effects:?}")
+    };
     assert_eq!((spec.provider.as_str(), spec.model.as_str()), ("openai", ""));
     bench.app.form.set(Field::Address, " http://127.0.0.1:8080 ");
     bench.app.form.set(Field::KeyFrom, "MY_KEY");
@@ -527,4 +529,107 @@ fn a_key_typed_where_its_variable_belongs_is_refused_and_not_repeated() {
     }
     bench.app.form.set(Field::KeyFrom, "OPENAI_API_KEY");
     assert_eq!(bench.app.form.error(Field::KeyFrom), None);
+}
+
+/// Setup with the second provider, `openai`, chosen.
+fn on_a_server() -> Bench {
+    let mut bench = Bench::ready(120, 40);
+    bench.app.form.focus = Field::Provider;
+    bench.key(KeyCode::Right);
+    bench
+}
+
+#[test]
+fn limits_and_headers_of_a_server_reach_the_plan_and_wrong_ones_are_told() {
+    let mut bench = on_a_server();
+    assert!(!bench.app.form.fields().contains(&Field::Python));
+    let form = &mut bench.app.form;
+    form.set(Field::RequestsPerMinute, "60");
+    form.set(Field::TokensPerMinute, "9000");
+    form.set(Field::Headers, "X-Team=TEAM_VAR, X-B=OTHER");
+    let server = form.plan().unwrap().provider.server;
+    assert_eq!((server.requests_per_minute, server.tokens_per_minute), (Some(60), Some(9000)));
+    assert_eq!(server.header_env["X-Team"], "TEAM_VAR");
+    assert_eq!(server.header_env.len(), 2);
+    for (field, text) in [
+        (Field::RequestsPerMinute, "0"),
+        (Field::TokensPerMinute, "many"),
+        (Field::Headers, "X-Team"),
+        (Field::Headers, "X Team=VAR"),
+        (Field::Headers, "X-Team=sk-proj-abcDEF123"),
+    ] {
+        let mut form = on_a_server().app.form;
+        form.set(field, text);
+        let reason = form.error(field).unwrap_or_else(|| panic!("{field:?} {text}"));
+        assert!(!reason.contains("sk-proj"), "{reason}");
+        assert_eq!(form.plan().unwrap_err().0, field);
+    }
+}
+
+#[test]
+fn only_mlx_has_a_python() {
+    let mut bench = Bench::ready(120, 40);
+    bench.app.form.providers.push("mlx".into());
+    bench.app.form.focus = Field::Provider;
+    bench.key(KeyCode::Left);
+    assert_eq!(bench.app.form.provider().provider, "mlx");
+    assert!(!bench.app.form.fields().contains(&Field::Address));
+    bench.app.form.set(Field::Python, " /opt/env ");
+    assert_eq!(bench.app.form.provider().python.as_deref(), Some("/opt/env"));
+}
+
+#[test]
+fn a_model_is_chosen_among_those_that_the_server_lists() {
+    let mut bench = on_a_server();
+    let spec = bench.app.form.provider();
+    let model = |name: &str| ListedModel { name: name.into(), facts: vec!["context 4096".into()] };
+    bench.reply(Reply::Models(spec, Ok(vec![model("first"), model("second")])));
+    bench.app.form.focus = Field::Model;
+    assert!(bench.screen().contains("first  context 4096"), "{}", bench.screen());
+    let effects = bench.key(KeyCode::Right);
+    assert!(matches!(effects[0], Effect::LookAtModel(_)), "{effects:?}");
+    assert_eq!(bench.app.form.provider().model, "first");
+    bench.key(KeyCode::Right);
+    assert_eq!(bench.app.form.provider().model, "second");
+    bench.app.form.focus = Field::Provider;
+    bench.key(KeyCode::Left);
+    assert!(bench.app.form.models.is_empty(), "another provider lists other models");
+}
+
+#[test]
+fn a_server_that_is_not_ready_is_asked_again_while_somebody_looks() {
+    let mut bench = on_a_server();
+    let spec = bench.app.form.provider();
+    let not_ready = || Reply::NotReady(spec.clone(), "it is loading".into());
+    let effects = bench.effects(not_ready());
+    assert!(matches!(&effects[..], [Effect::LookAgain(of)] if *of == spec), "{effects:?}");
+    assert_eq!(bench.app.form.model, Finding::Failed("it is loading".into()));
+    bench.app.screen = Screen::History;
+    assert!(bench.effects(not_ready()).is_empty());
+    let facts = ModelFacts { here: true, lines: vec!["ready".into()] };
+    bench.effects(Reply::Model(spec.clone(), Ok(facts.clone())));
+    assert_eq!(bench.app.form.model, Finding::Known(facts));
+}
+
+#[test]
+fn a_lane_is_given_a_server_of_its_own() {
+    let mut bench = Bench::ready(120, 40);
+    let written = "local=batched:16,server=async:8@openai base_url=http://127.0.0.1:8080";
+    bench.app.form.set(Field::Lanes, written);
+    let plan = bench.app.form.plan().unwrap();
+    assert_eq!(plan.provider_of(0).provider, "local");
+    let own = plan.provider_of(1);
+    assert_eq!((own.provider.as_str(), own.model.as_str()), ("openai", ""));
+    assert_eq!(own.base_url.as_deref(), Some("http://127.0.0.1:8080"));
+    bench.app.form.focus = Field::Lanes;
+    let text = bench.screen();
+    assert!(text.contains("on openai its first model at"), "{text}");
+    bench.app.form.set(Field::BatchSize, "4");
+    let lanes = bench.app.form.value(Field::Lanes);
+    assert_eq!(lanes, written.replace("16", "4"));
+    bench.app.form.set(Field::Lanes, "local=batched:16,server=async:8");
+    assert_eq!(bench.app.form.plan().unwrap().provider_of(1).provider, "local");
+    bench.app.form.set(Field::Lanes, "async:8@openai frob=1");
+    let reason = bench.app.form.error(Field::Lanes).unwrap();
+    assert!(reason.contains("no \"frob\""), "{reason}");
 }

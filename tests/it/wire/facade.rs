@@ -34,7 +34,7 @@ impl Facade {
     pub async fn start(of: Of, llama: &str) -> Self {
         let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
         let address = format!("http://{}", listener.local_addr().unwrap());
-        let client = Client::builder().no_proxy().build().unwrap();
+        let client = Client::builder().no_proxy().pool_max_idle_per_host(0).build().unwrap();
         let behind = Arc::new(Behind { of, llama: llama.to_owned(), client });
         let task = tokio::spawn(async move {
             loop {
