@@ -126,7 +126,15 @@ impl Builder<'_> {
         let own = self.place == self.record.reference;
         let others = of.passes.iter().filter(|pass| !(own && pass.repeat == fullest.repeat));
         let others: Vec<&Pass> = others.collect();
-        let found = agreement(&reference.spec.label, fullest, &others, self.list);
+        let mut found = agreement(&reference.spec.label, fullest, &others, self.list);
+        let engine = |of: &LaneRecord| {
+            of.info
+                .as_ref()
+                .map(|info| (info.provider.clone(), info.model.clone(), info.device.clone()))
+        };
+        if engine(reference) != engine(of) {
+            found = found.between_engines(fullest, &others);
+        }
         (found.compared() > 0).then_some(found)
     }
 

@@ -28,6 +28,25 @@ impl Agreement {
     pub fn compared(&self) -> usize {
         self.same + self.diverged.len() + self.swapped.len()
     }
+
+    /// Takes back what chance explains between lanes of different engines or models, given the
+    /// passes it was made of. They differ in many rows, and a short text may then be another
+    /// row's; a row counts as swapped only where that other row has lost its own text.
+    #[must_use]
+    pub fn between_engines(mut self, reference: &Pass, passes: &[&Pass]) -> Self {
+        for at in std::mem::take(&mut self.swapped) {
+            let pass = passes.iter().find(|pass| pass.repeat == at.repeat);
+            let held = |row: usize| Some((reference.rows.get(row)?, pass?.rows.get(row)?));
+            match (held(at.equals_row), held(at.row)) {
+                (Some((own, other)), Some((expected, output))) if own.text == other.text => {
+                    self.diverged.push(divergence(at.row, at.repeat, expected, output));
+                }
+                _ => self.swapped.push(at),
+            }
+        }
+        self.diverged.sort_by_key(|at| at.row);
+        self
+    }
 }
 
 /// A row whose text differs from the reference.

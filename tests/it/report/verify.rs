@@ -265,3 +265,23 @@ fn a_hundred_thousand_rows_are_judged_row_by_row() {
         assert!(format.render(&report).unwrap().len() > ROWS * 50);
     }
 }
+
+#[test]
+fn a_coincidence_between_two_engines_is_no_swap_and_a_lost_row_is() {
+    // two engines that answer the last prompt differently, the second as the first its neighbour's
+    let of = |outputs: [&str; 3], other: bool| {
+        let mut told = Told::new(&["sequential", "batched:2"], &["a", "b", "c"]);
+        told.pass(0, 0, &["same", "To solve this", "To compute this"]);
+        if other {
+            told.info.provider = "openai".into();
+        }
+        told.pass(1, 0, &outputs);
+        told.report().lanes[1].agreement.clone().unwrap()
+    };
+    let chance = ["same", "To solve this", "To solve this"];
+    let found = of(chance, true);
+    assert_eq!((found.same, found.diverged.len(), found.swapped.len()), (2, 1, 0));
+    assert_eq!(of(chance, false).swapped.len(), 1, "one engine has no such chance");
+    let lost = of(["same", "To compute this", "To solve this"], true);
+    assert_eq!(lost.swapped.len(), 2, "both rows have lost their own text");
+}
