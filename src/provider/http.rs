@@ -122,17 +122,27 @@ impl Http {
         self.parse(&url, &answer.body)
     }
 
-    /// Posts a JSON document and takes the whole answer, which may take its time.
+    /// Posts a JSON document and takes the whole answer, which may take its time. It may begin
+    /// something that must not be begun twice, so it goes over a connection that is surely open.
     pub async fn ask(&self, url: Url, body: &Value) -> Result<Value, Rejection> {
-        let request = |client: &Client| client.post(url.clone()).json(body);
-        let answer = self.whole(request, self.idle_timeout).await?;
+        let request = self.client(Connection::New)?.post(url.clone()).json(body);
+        let answer = self.whole(request, self.idle_timeout, Connection::New).await?;
         self.parse(&url, &answer.body)
     }
 
     /// Gets anything.
     pub async fn get(&self, url: Url) -> Result<Answer, Rejection> {
-        let request = |client: &Client| client.get(url.clone()).timeout(ASK_TIMEOUT);
-        self.whole(request, ASK_TIMEOUT).await
+        match self.get_over(url.clone(), Connection::Kept).await {
+            Err(Rejection { again: Again::AtOnce, .. }) => {
+                self.get_over(url, Connection::New).await
+            }
+            got => got,
+        }
+    }
+
+    async fn get_over(&self, url: Url, over: Connection) -> Result<Answer, Rejection> {
+        let request = self.client(over)?.get(url).timeout(ASK_TIMEOUT);
+        self.whole(request, ASK_TIMEOUT, over).await
     }
 
     fn parse(&self, url: &Url, body: &[u8]) -> Result<Value, Rejection> {
@@ -193,17 +203,11 @@ impl Http {
 
     async fn whole(
         &self,
-        request: impl Fn(&Client) -> RequestBuilder,
+        request: RequestBuilder,
         wait: Duration,
+        over: Connection,
     ) -> Result<Answer, Rejection> {
-        let first = request(self.client(Connection::Kept)?);
-        let mut response = match self.send(first, wait, Connection::Kept).await {
-            Err(Rejection { again: Again::AtOnce, .. }) => {
-                let second = request(self.client(Connection::New)?);
-                self.send(second, wait, Connection::New).await?
-            }
-            sent => sent?,
-        };
+        let mut response = self.send(request, wait, over).await?;
         let mut body = Vec::new();
         let broken = |error: reqwest::Error| self.broken_after(&error, wait);
         while let Some(chunk) = response.chunk().await.map_err(broken)? {
