@@ -99,7 +99,7 @@ impl Journal {
                 self.file.sync_data()
             }
             RunEvent::RunFinished => {
-                self.write(&Line::RunFinished)?;
+                self.write(&Line::RunFinishedAt(Timestamp::now()))?;
                 self.file.sync_data()
             }
             RunEvent::Preparing(_)

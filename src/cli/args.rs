@@ -50,6 +50,12 @@ Examples:
   batchgen-tui sweep --batch-sizes 8,64 --ignore-eos --report sweep.json
   batchgen-tui sweep --slo-ttft 2s --report sweep.html      the largest batch within a limit";
 
+const REPORT_EXAMPLES: &str = "\
+Examples:
+  batchgen-tui report 20261123-181502 --report run.html
+  batchgen-tui report nightly.json --report nightly.md --assert 'batched.speedup >= 2'
+  batchgen-tui report sweep.json --slo-ttft 2s              the largest batch within a limit";
+
 const EXPORT_EXAMPLES: &str = "\
 Examples:
   batchgen-tui export-batch --prompts questions.txt --model Qwen/Qwen3-8B batch.jsonl
@@ -86,6 +92,9 @@ pub enum Command {
     Sweep(Box<SweepArgs>),
     /// Compare reports
     Compare(CompareArgs),
+    /// Write the report of a past run, or of a .json report, in other formats, and judge it
+    #[command(after_help = REPORT_EXAMPLES)]
+    Report(ReportArgs),
     /// Go on with an interrupted run
     Resume(ResumeArgs),
     /// Write a prompt list as a batch file, for an engine that runs it elsewhere
@@ -155,6 +164,17 @@ pub struct CompareArgs {
     /// Write the comparison to a file too, .txt, .md or .html
     #[arg(long, value_name = "FILE")]
     pub report: Option<PathBuf>,
+}
+
+/// Arguments of `report`.
+#[derive(Debug, Clone, PartialEq, Args)]
+pub struct ReportArgs {
+    /// A past run, by its name or folder, or a report that --report wrote as .json
+    #[arg(value_name = "RUN|A.json")]
+    pub source: String,
+    /// What is told.
+    #[command(flatten)]
+    pub output: OutputFlags,
 }
 
 /// Arguments of `resume`.
@@ -675,6 +695,12 @@ mod tests {
         assert_eq!(
             command("compare a.json b.json --report c.md"),
             Command::Compare(CompareArgs { report, ..compare })
+        );
+        let report = vec!["r.html".into()];
+        let output = OutputFlags { report, ..OutputFlags::default() };
+        assert_eq!(
+            command("report r.json --report r.html"),
+            Command::Report(ReportArgs { source: "r.json".into(), output })
         );
         let report = vec!["r.json".into()];
         let output = OutputFlags { report, quiet: true, ..OutputFlags::default() };

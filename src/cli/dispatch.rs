@@ -13,18 +13,18 @@ use super::args::{
     ProvidersCommand, ResumeArgs, RunFlags,
 };
 use super::exit::Exit;
-use super::gates::Gates;
 use super::models::Meter;
+use super::output::Output;
 use super::run::Headless;
 use super::signals::Signals;
-use super::{export_batch, import_batch, man, models, presets, providers, themes};
+use super::{export_batch, import_batch, man, models, presets, providers, report as again, themes};
 use crate::bench::Job;
 use crate::bench::journal::Restored;
 use crate::config::{
     Layer, Mode, Paths, ProviderLayer, Resolved, RunRequest, command_line, quoted, resolve, settle,
 };
 use crate::provider::{FailureKind, OpenProvider, Prices, ProviderSpec, Registry};
-use crate::report::{self, Export, Form};
+use crate::report::{self, Form};
 use crate::tui::{self, workbench::Workbench};
 
 /// What went wrong, and the status it ends with.
@@ -60,6 +60,7 @@ pub async fn dispatch(cli: Cli) -> Result<Exit, Failed> {
         Some(Command::Sweep(args)) => headless(&args.request(), &args.output, &paths).await,
         Some(Command::Resume(args)) => resume(&args, &paths).await,
         Some(Command::Compare(args)) => compare(&args, out),
+        Some(Command::Report(args)) => again::again(&args, &paths.runs(), out).map_err(usage),
         Some(Command::ExportBatch(args)) => {
             export_batch::export(&args, out).map_err(usage)?;
             Ok(Exit::Done)
@@ -138,9 +139,7 @@ async fn headless(
     let registry = registry(paths)?;
     let headless = Headless {
         providers: Arc::new(registry.clone()),
-        exports: Export::open_all(&output.report).map_err(usage)?,
-        gates: Gates::of(output).map_err(usage)?,
-        quiet: output.quiet,
+        output: Output::open(output).map_err(usage)?,
         command: Some(this_command()),
     };
     let Resolved { plan, prompts } = resolve(request, paths).map_err(usage)?;
@@ -156,13 +155,11 @@ async fn headless(
 
 async fn resume(args: &ResumeArgs, paths: &Paths) -> Result<Exit, Failed> {
     let folder = run_folder(&args.run, &paths.runs()).map_err(usage)?;
-    let exports = Export::open_all(&args.output.report).map_err(usage)?;
+    let output = Output::open(&args.output).map_err(usage)?;
     let restored = Restored::open(&folder).map_err(usage)?;
     let headless = Headless {
         providers: Arc::new(registry(paths)?),
-        exports,
-        gates: Gates::of(&args.output).map_err(usage)?,
-        quiet: args.output.quiet,
+        output,
         command: command_line(&restored.job.plan),
     };
     Ok(headless.resume(restored).await?)
@@ -174,7 +171,7 @@ fn registry(paths: &Paths) -> Result<Registry, Failed> {
 }
 
 /// The folder of a run: a path, or a name under `runs`.
-fn run_folder(run: &str, runs: &Path) -> anyhow::Result<PathBuf> {
+pub(super) fn run_folder(run: &str, runs: &Path) -> anyhow::Result<PathBuf> {
     if run.is_empty() {
         bail!("no run is named: give its name or its folder");
     }

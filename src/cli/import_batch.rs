@@ -10,15 +10,14 @@ use jiff::Timestamp;
 use super::args::ImportBatchArgs;
 use super::exit::Exit;
 use super::export_batch;
-use super::gates::Gates;
-use super::summary::{failures, summary};
+use super::output::Output;
 use crate::batch_file::{custom_ids, read_results};
 use crate::bench::imported::Imported;
 use crate::bench::verify::Outcome;
 use crate::config::{LaneSpec, Mode, OnError, Plan};
 use crate::prompts::PromptList;
 use crate::provider::ProviderSpec;
-use crate::report::{Export, Report, RunFacts};
+use crate::report::{Report, RunFacts};
 use crate::sampling::Sampling;
 use crate::text::visible;
 
@@ -30,8 +29,7 @@ const LABEL: &str = "imported";
 /// # Errors
 /// The prompts or a file of results cannot be read, or a report cannot be written.
 pub fn import(args: &ImportBatchArgs, out: &mut impl Write) -> anyhow::Result<Exit> {
-    let exports = Export::open_all(&args.output.report)?;
-    let gates = Gates::of(&args.output)?;
+    let output = Output::open(&args.output)?;
     let started_at = Timestamp::now();
     let list = export_batch::load(&args.prompts)?;
     let mut plan = plan(&args.prompts.prompts, &list);
@@ -53,17 +51,9 @@ pub fn import(args: &ImportBatchArgs, out: &mut impl Write) -> anyhow::Result<Ex
     if let Some(plan) = report.run.plan.as_object_mut() {
         plan.remove("sampling");
     }
-    let report = report.within(gates.slo);
-    exports.iter().try_for_each(|export| export.write(&report))?;
-    if args.output.quiet {
-        eprint!("{}", failures(&report));
-    } else {
-        write!(out, "{}", summary(&report))?;
-        for export in &exports {
-            writeln!(out, "report: {}", visible(&export.path().display().to_string()))?;
-        }
-    }
-    let passed = gates.tell(&report, args.output.quiet, out)?;
+    let report = report.within(output.gates.slo);
+    output.write(&report)?;
+    let passed = output.tell(&report, out)?;
     let verified = report.verdict.is_some_and(|verdict| verdict.outcome == Outcome::Verified);
     Ok(if verified && passed { Exit::Done } else { Exit::Failed })
 }

@@ -1,34 +1,27 @@
 //! Headless runs: start or resume one, follow it to its end, judge it, write its reports.
 
-use std::io::Write;
 use std::path::Path;
 use std::sync::Arc;
 
 use jiff::Timestamp;
 
 use super::exit::Exit;
-use super::gates::Gates;
+use super::output::Output;
 use super::progress::Progress;
 use super::signals::Signals;
-use super::summary::{failures, summary};
 use crate::bench::journal::{Journal, Restored};
 use crate::bench::run::Between;
 use crate::bench::verify::Outcome;
 use crate::bench::{self, Job, RunHandle};
 use crate::provider::OpenProvider;
-use crate::report::{Export, Report, RunFacts};
-use crate::text::visible;
+use crate::report::{Report, RunFacts};
 
 /// What a headless run needs besides its job.
 pub struct Headless {
     /// How providers are opened.
     pub providers: Arc<dyn OpenProvider>,
-    /// Where reports go.
-    pub exports: Vec<Export>,
-    /// What is asked of the report.
-    pub gates: Gates,
-    /// Nothing but errors is printed.
-    pub quiet: bool,
+    /// Where reports go, and what is asked of them.
+    pub output: Output,
     /// The command line that repeats the run.
     pub command: Option<String>,
 }
@@ -60,11 +53,11 @@ impl Headless {
 
     /// Writes the reports of what was finished after each pass, so that a crash leaves them.
     fn between(&self, job: &Job, journal: &Journal) -> Between {
-        if self.exports.is_empty() {
+        if self.output.exports.is_empty() {
             return Box::new(|_| ());
         }
         let facts = self.facts(journal.id().to_owned(), journal.started_at());
-        let (job, exports, slo) = (job.clone(), self.exports.clone(), self.gates.slo);
+        let (job, exports, slo) = (job.clone(), self.output.exports.clone(), self.output.gates.slo);
         Box::new(move |recorder| {
             let report = Report::build(&facts, &job.plan, &job.prompts, recorder).within(slo);
             // what cannot be written now is tried again, and told, at the end
@@ -84,7 +77,7 @@ impl Headless {
     }
 
     async fn follow(&self, job: Job, mut handle: RunHandle) -> anyhow::Result<Exit> {
-        let mut progress = Progress::new(self.quiet);
+        let mut progress = Progress::new(self.output.quiet);
         progress.note(&format!("run {}", handle.id));
         let interrupted = drain(&mut handle, &mut progress).await?;
         let facts = RunFacts {
@@ -92,18 +85,9 @@ impl Headless {
             ..self.facts(handle.id.clone(), handle.started_at)
         };
         let report = Report::build(&facts, &job.plan, &job.prompts, &handle.recorder);
-        let report = report.within(self.gates.slo);
-        self.write(&report)?;
-        if self.quiet {
-            eprint!("{}", failures(&report));
-        } else {
-            let out = &mut std::io::stdout();
-            write!(out, "{}", summary(&report))?;
-            for export in &self.exports {
-                writeln!(out, "report: {}", visible(&export.path().display().to_string()))?;
-            }
-        }
-        let passed = self.gates.tell(&report, self.quiet, &mut std::io::stdout())?;
+        let report = report.within(self.output.gates.slo);
+        self.output.write(&report)?;
+        let passed = self.output.tell(&report, &mut std::io::stdout())?;
         if interrupted {
             eprintln!("interrupted; go on with: batchgen-tui resume {}", handle.id);
         }
@@ -111,12 +95,6 @@ impl Headless {
             Exit::Done if !passed => Exit::Failed,
             other => other,
         })
-    }
-
-    /// Writes every report, also when one of them fails.
-    fn write(&self, report: &Report) -> anyhow::Result<()> {
-        let written: Vec<_> = self.exports.iter().map(|export| export.write(report)).collect();
-        written.into_iter().collect()
     }
 }
 

@@ -4,6 +4,7 @@ use super::{
     BatchSizeChange, BatchSizes, Detail, Figures, Lane, LaneFailure, LaneStatus, OverTime, Repeat,
     Report, Row, Run, RunFacts, SCHEMA, audit, spread,
 };
+use crate::bench::journal::Recorded;
 use crate::bench::recorder::{LaneRecord, LaneState, Pass, Recorder, RowRecord, RowState};
 use crate::bench::verify::{
     Agreement, Canary, Integrity, LaneFindings, agreement, canary, integrity, verdict,
@@ -13,6 +14,12 @@ use crate::prompts::{Prompt, PromptList};
 use crate::provider::{Failure, FinishReason, Price, ProviderInfo};
 
 impl Report {
+    /// The report of a past run, as its journal tells it.
+    pub fn of_past(recorded: &Recorded) -> Self {
+        let facts = RunFacts::of_past(recorded);
+        Self::build(&facts, &recorded.job.plan, &recorded.job.prompts, &recorded.recorder)
+    }
+
     /// The report of a run, complete or under way.
     pub fn build(facts: &RunFacts, plan: &Plan, list: &PromptList, record: &Recorder) -> Self {
         let mut lanes: Vec<Lane> = (0..record.lanes.len())

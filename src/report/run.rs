@@ -4,8 +4,9 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::{Slo, redact};
+use crate::bench::journal::Recorded;
 use crate::bench::recorder::Recorder;
-use crate::config::Plan;
+use crate::config::{Plan, command_line};
 use crate::probe::Host;
 use crate::prompts::PromptList;
 
@@ -24,6 +25,27 @@ pub struct RunFacts {
     pub host: Host,
     /// The command line that repeats the run, ready for a shell.
     pub command: Option<String>,
+}
+
+impl RunFacts {
+    /// What a past run's journal tells of it.
+    pub fn of_past(recorded: &Recorded) -> Self {
+        let unknown = || Host {
+            os: "unknown: the journal is of a version that did not write it".to_owned(),
+            cpu: None,
+            cores: None,
+            memory_bytes: None,
+            gpus: Vec::new(),
+        };
+        Self {
+            id: recorded.id.clone(),
+            started_at: recorded.started_at,
+            finished_at: recorded.finished_at,
+            version: recorded.version.clone(),
+            host: recorded.host.clone().unwrap_or_else(unknown),
+            command: command_line(&recorded.job.plan),
+        }
+    }
 }
 
 /// What was run, when and where.

@@ -23,6 +23,7 @@ use crate::bench::recorder::Recorder;
 use crate::config::Plan;
 use crate::prompts::PromptList;
 use crate::provider::{ListedModel, ProviderSpec};
+use crate::report::RunFacts;
 
 /// The screen that is open.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -269,6 +270,8 @@ pub struct ExportRequest {
     pub started_at: jiff::Timestamp,
     /// How long it took; absent while it runs.
     pub took: Option<Duration>,
+    /// What the journal of a past run tells of it.
+    pub past: Option<RunFacts>,
     /// What ran.
     pub plan: Plan,
     /// Over which prompts.

@@ -27,6 +27,7 @@ use crate::bench::{history as bench_history, replay};
 use crate::config::Plan;
 use crate::prompts::PromptList;
 use crate::provider::{Failure, FailureKind, ProviderSpec};
+use crate::report::RunFacts;
 
 /// At most 30 frames a second.
 const FRAME: Duration = Duration::from_millis(33);
@@ -363,9 +364,11 @@ where
 
     fn play(&mut self, recorded: Recorded) -> Session {
         let (plan, prompts) = (recorded.job.plan.clone(), recorded.job.prompts.clone());
+        let past = RunFacts::of_past(&recorded);
         let handle = replay::start(recorded);
         let mut session = self.follow(handle, plan, prompts);
         session.replay = true;
+        session.past = Some(past);
         session
     }
 

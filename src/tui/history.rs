@@ -167,23 +167,10 @@ pub fn compare(folders: &[PathBuf]) -> anyhow::Result<String> {
         .iter()
         .map(|folder| {
             let recorded = history::read(folder).with_context(|| name(folder))?;
-            Ok(report_of(&recorded))
+            Ok(Report::of_past(&recorded))
         })
         .collect::<anyhow::Result<_>>()?;
     Ok(report::compare(&reports).render(Form::Text))
-}
-
-/// A journal does not say which machine it is from, so no host is compared.
-fn report_of(recorded: &Recorded) -> Report {
-    let facts = RunFacts {
-        id: recorded.id.clone(),
-        started_at: recorded.started_at,
-        finished_at: None,
-        version: recorded.version.clone(),
-        host: crate::probe::host(),
-        command: None,
-    };
-    Report::build(&facts, &recorded.job.plan, &recorded.job.prompts, &recorded.recorder)
 }
 
 /// A run's name: that of its folder.
@@ -195,6 +182,7 @@ impl Session {
     /// The state of a run that is over, as it was when it ended.
     pub fn of_past(recorded: Recorded) -> Self {
         let last = recorded.recorder.last_moment();
+        let past = RunFacts::of_past(&recorded);
         let start = super::session::RunStart {
             id: recorded.id,
             folder: recorded.folder,
@@ -202,6 +190,7 @@ impl Session {
             recorder: recorded.recorder,
         };
         let mut session = Self::new(start, recorded.job.plan, recorded.job.prompts);
+        session.past = Some(past);
         session.last_event = last;
         session.follow = false;
         session.closed = true;

@@ -26,6 +26,7 @@ use crate::bench::recorder::{LaneRecord, LaneState, Recorder, RowRecord, RowStat
 use crate::config::Plan;
 use crate::prompts::PromptList;
 use crate::provider::Event;
+use crate::report::RunFacts;
 
 /// Figures of a running lane are computed at most this often, for every 10,000 rows of the list:
 /// what they cost grows with the rows, and is to stay a hundredth of a core.
@@ -94,6 +95,8 @@ pub struct Session {
     asked: Option<usize>,
     /// A past run that is played again.
     pub replay: bool,
+    /// What the journal of a past run tells of it.
+    pub past: Option<RunFacts>,
     /// When the last event came.
     pub last_event: Duration,
     newest: usize,
@@ -141,6 +144,7 @@ impl Session {
             lines: Lines::default(),
             asked: None,
             replay: false,
+            past: None,
             last_event: Duration::ZERO,
             newest: 0,
             notices_taken,

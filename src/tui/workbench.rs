@@ -136,14 +136,14 @@ impl Workbench {
             return Ok(Reply::ExportExists);
         }
         let export = Export::open(&request.path)?;
-        let facts = RunFacts {
+        let facts = request.past.clone().unwrap_or_else(|| RunFacts {
             id: request.id.clone(),
             started_at: request.started_at,
             finished_at: finished_at(request),
             version: env!("CARGO_PKG_VERSION").into(),
             host: crate::probe::host(),
             command: command_line(&request.plan),
-        };
+        });
         let report = Report::build(&facts, &request.plan, &request.prompts, &request.recorder);
         export.write(&report)?;
         let size = std::fs::metadata(&request.path).map(|file| units::bytes(file.len()));

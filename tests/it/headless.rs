@@ -11,7 +11,7 @@ use crate::tiny_models::Tiny;
 use crate::tiny_tokenizer;
 
 /// A folder with a tiny model and three prompts.
-fn workplace() -> tempfile::TempDir {
+pub fn workplace() -> tempfile::TempDir {
     let home = tempfile::tempdir().unwrap();
     let model = home.path().join("model");
     std::fs::create_dir(&model).unwrap();
@@ -53,6 +53,62 @@ fn a_run_ends_0_and_its_report_has_every_row_of_every_lane() {
     }
     let compared = run(home.path(), "compare r.json r.json");
     assert_eq!(compared.status.code(), Some(0), "{}", errors(&compared));
+}
+
+#[test]
+fn a_report_is_written_again_from_its_json_or_from_the_run_on_the_disk() {
+    let home = workplace();
+    let run_line = format!("{RUN} --lanes sequential,batched:2 --report r.json --report r.html");
+    let output = run(home.path(), &run_line);
+    assert_eq!(output.status.code(), Some(0), "{}", errors(&output));
+    let read = |name: &str| std::fs::read_to_string(home.path().join(name)).unwrap();
+
+    let output = run(home.path(), "report r.json --report again.html --report again.json");
+    assert_eq!(output.status.code(), Some(0), "{}", errors(&output));
+    assert!(String::from_utf8_lossy(&output.stdout).contains("verified"));
+    assert_eq!(read("again.html"), read("r.html"));
+    assert_eq!(read("again.json"), read("r.json"));
+
+    let id = std::fs::read_dir(home.path().join("data/runs")).unwrap().next().unwrap().unwrap();
+    let id = id.file_name().into_string().unwrap();
+    let output = run(home.path(), &format!("report {id} --report past.json"));
+    assert_eq!(output.status.code(), Some(0), "{}", errors(&output));
+    let (live, past): (Value, Value) = (
+        serde_json::from_str(&read("r.json")).unwrap(),
+        serde_json::from_str(&read("past.json")).unwrap(),
+    );
+    for key in ["id", "started_at", "version", "host", "plan"] {
+        assert_eq!(past["run"][key], live["run"][key], "{key}");
+    }
+    assert!(past["run"]["finished_at"].is_string());
+    for (past, live) in
+        past["lanes"].as_array().unwrap().iter().zip(live["lanes"].as_array().unwrap())
+    {
+        for key in ["label", "rows_ok", "output_tokens", "rows", "integrity", "agreement"] {
+            assert_eq!(past[key], live[key], "{key}");
+        }
+        let apart = past["wall_s"].as_f64().unwrap() - live["wall_s"].as_f64().unwrap();
+        assert!(apart.abs() < 1e-6, "{apart}");
+    }
+}
+
+#[test]
+fn a_report_written_again_is_judged_by_new_claims() {
+    let home = workplace();
+    run(home.path(), &format!("{RUN} --lanes sequential,batched:2 --report r.json"));
+    let output = run(home.path(), "report r.json --quiet --assert sequential.rows_failed>=1");
+    assert_eq!(output.status.code(), Some(1), "{}", errors(&output));
+    assert!(errors(&output).contains("fails:"), "{}", errors(&output));
+    for (line, why) in [
+        ("report none.json", "none.json"),
+        ("report 20200101-000000", "no run"),
+        ("report words.txt", "no run"),
+        ("report r.json --report r.pdf", ".json"),
+    ] {
+        let output = run(home.path(), line);
+        assert_eq!(output.status.code(), Some(2), "{line}: {}", errors(&output));
+        assert!(errors(&output).contains(why), "{line}: {}", errors(&output));
+    }
 }
 
 #[test]

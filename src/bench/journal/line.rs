@@ -9,6 +9,7 @@ use crate::bench::lag::Lags;
 use crate::bench::recorder::{Pass, PeakMemory, RowRecord, RowState, Serving, Timeline};
 use crate::bench::run::Job;
 use crate::config::Plan;
+use crate::probe::Host;
 use crate::prompts::{Prompt, PromptList};
 use crate::provider::{EngineMemory, Failure, FinishReason, ProviderInfo, ServerTimes, Usage};
 
@@ -33,8 +34,10 @@ pub(super) enum Line {
     Row(Box<JournalRow>),
     /// A pass ended.
     LaneFinished(Box<PassEnd>),
-    /// The run ended.
+    /// The run ended, as earlier versions wrote it.
     RunFinished,
+    /// The run ended, at this time.
+    RunFinishedAt(Timestamp),
 }
 
 /// What the run is.
@@ -43,6 +46,9 @@ pub(super) struct Header {
     pub format: String,
     pub id: String,
     pub version: String,
+    /// The machine; earlier versions did not write it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub host: Option<Host>,
     pub started_at: Timestamp,
     pub plan: Plan,
     pub list: String,
@@ -55,6 +61,7 @@ impl Header {
             format: FORMAT.into(),
             id,
             version: env!("CARGO_PKG_VERSION").into(),
+            host: Some(crate::probe::host()),
             started_at,
             plan: job.plan.clone(),
             list: job.prompts.name.clone(),

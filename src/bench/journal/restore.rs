@@ -12,6 +12,7 @@ use super::line::{FORMAT, Header, JournalRow, Line, PassEnd, duration};
 use super::{FILE, Journal, lock};
 use crate::bench::recorder::{LaneState, Pass, Recorder, RowState};
 use crate::bench::run::Job;
+use crate::probe::Host;
 
 /// The longest line that is read: a header holds a whole prompt list.
 const LONGEST_LINE: u64 = 4 << 30;
@@ -62,8 +63,12 @@ pub struct Recorded {
     pub folder: PathBuf,
     /// When it was started.
     pub started_at: Timestamp,
+    /// When it ended, where its journal says so.
+    pub finished_at: Option<Timestamp>,
     /// The version that ran it.
     pub version: String,
+    /// The machine it ran on, where its journal says so.
+    pub host: Option<Host>,
     /// The plan and the prompts.
     pub job: Job,
     /// What was finished. Rows that did not end were not run.
@@ -89,7 +94,8 @@ impl Recorded {
         }
         let under_way = matches!(file.try_lock_shared(), Err(TryLockError::WouldBlock));
         let mut lines = Lines { reader: BufReader::new(file), number: 0, end: 0 };
-        let Told { id, started_at, version, job, mut recorder } = lines.fold(&path)?;
+        let told = lines.fold(&path)?;
+        let Told { id, started_at, finished_at, version, host, job, mut recorder } = told;
         for lane in &mut recorder.lanes {
             lane.passes.iter_mut().for_each(Pass::count);
             lane.passes.iter_mut().for_each(Pass::spread_tokens);
@@ -99,7 +105,7 @@ impl Recorded {
             }
         }
         let folder = folder.to_owned();
-        Ok(Self { id, folder, started_at, version, job, recorder, under_way })
+        Ok(Self { id, folder, started_at, finished_at, version, host, job, recorder, under_way })
     }
 }
 
@@ -107,7 +113,9 @@ impl Recorded {
 struct Told {
     id: String,
     started_at: Timestamp,
+    finished_at: Option<Timestamp>,
     version: String,
+    host: Option<Host>,
     job: Job,
     recorder: Recorder,
 }
@@ -129,16 +137,20 @@ impl Lines {
             bail!("{}: format \"{}\" is not {FORMAT}", path.display(), header.format);
         }
         let (id, started_at) = (header.id.clone(), header.started_at);
-        let version = header.version.clone();
+        let (version, host) = (header.version.clone(), header.host.clone());
         let job = checked_job(*header).with_context(|| path.display().to_string())?;
         let rows = job.prompts.prompts.len();
         let mut recorder = Recorder::new(&job.plan, rows, Instant::now());
+        let mut finished_at = None;
         while let Some(line) = self.next(path)? {
+            if let Line::RunFinishedAt(at) = &line {
+                finished_at = Some(*at);
+            }
             let number = self.number;
             take(&mut recorder, line)
                 .with_context(|| format!("{}, line {number}", path.display()))?;
         }
-        Ok(Told { id, started_at, version, job, recorder })
+        Ok(Told { id, started_at, finished_at, version, host, job, recorder })
     }
 
     fn next(&mut self, path: &Path) -> anyhow::Result<Option<Line>> {
@@ -178,7 +190,7 @@ fn take(recorder: &mut Recorder, line: Line) -> anyhow::Result<()> {
         }
         Line::Row(row) => take_row(recorder, *row)?,
         Line::LaneFinished(end) => take_end(recorder, *end)?,
-        Line::RunFinished => recorder.finished = true,
+        Line::RunFinished | Line::RunFinishedAt(_) => recorder.finished = true,
     }
     Ok(())
 }

@@ -210,6 +210,7 @@ fn export(app: &mut App, action: Action) -> Vec<Effect> {
         id: session.id.clone(),
         started_at: session.started_at,
         took: (!session.running()).then_some(session.last_event),
+        past: session.past.clone(),
         plan: session.plan.clone(),
         prompts: session.prompts.clone(),
         recorder: session.recorder.clone(),
