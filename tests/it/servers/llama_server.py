@@ -4,11 +4,14 @@ That package runs on any x86-64 processor with AVX2; the one with llama-server i
 AVX-512 and dies without it.
 """
 import argparse
+import os
 import struct
 import tempfile
 import threading
 
-import xllamacpp
+# its threads must not spin for each other while other tests need the processors
+os.environ["OMP_WAIT_POLICY"] = "passive"
+import xllamacpp  # noqa: E402
 
 
 def arguments():
