@@ -11,7 +11,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-pub use differences::Differences;
+pub use differences::{Differences, Place};
 use figures::Base;
 pub use figures::{Figures, SizeChange};
 pub use filter::Filter;
@@ -20,7 +20,6 @@ pub use search::Search;
 pub use sweep::SweepView;
 
 use super::notices::{Level, Notices};
-use super::text;
 use crate::bench::event::{RunEvent, Stamp};
 use crate::bench::recorder::{LaneRecord, LaneState, Recorder, RowRecord, RowState};
 use crate::config::Plan;
@@ -401,27 +400,9 @@ impl Session {
         }
     }
 
-    /// The reference lane's text of a row, once it is done.
-    pub fn reference_text(&self, row: usize) -> Option<&str> {
-        let lane = self.recorder.lanes.get(self.recorder.reference)?;
-        let row = lane.pass()?.rows.get(row)?;
-        (row.state == RowState::Done).then_some(&row.text)
-    }
-
-    /// Where a lane's text of the selected row begins to differ: from the reference, or for the
-    /// reference from the first lane that differs from it.
+    /// Where a lane's text of the selected row begins to differ, as [`Session::compare_row`] found it.
     pub fn first_difference(&self, lane: usize) -> Option<usize> {
-        let reference = self.reference_text(self.row)?;
-        let differing = |lane: usize| {
-            let row = self.recorder.lanes.get(lane)?.pass()?.rows.get(self.row)?;
-            let differs = row.state == RowState::Done && row.same_as_reference == Some(false);
-            differs.then_some(row.text.as_str())
-        };
-        if lane == self.recorder.reference {
-            let others = (0..self.recorder.lanes.len()).filter_map(differing);
-            return others.filter_map(|text| text::first_difference(reference, text)).min();
-        }
-        text::first_difference(differing(lane)?, reference)
+        Some(self.differences.first(lane)?.byte)
     }
 
     /// Where an output of the selected row has what is looked for.

@@ -6,6 +6,7 @@ use std::time::Duration;
 use similar::{Algorithm, ChangeTag, TextDiff};
 
 use crate::bench::recorder::{LaneRecord, Recorder, RowState};
+use crate::tui::text::first_difference;
 
 /// Longer texts are not compared word by word: all from the first difference on is marked.
 const MOST_BYTES: usize = 100_000;
@@ -20,6 +21,23 @@ pub struct Differences {
     of: (usize, usize, Vec<Option<usize>>),
     /// For each lane the byte ranges of its text that differ.
     ranges: Vec<Vec<Range<usize>>>,
+    /// For each lane where its text begins to differ.
+    first: Vec<Option<Place>>,
+}
+
+/// A place in a text.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Place {
+    /// Bytes before it.
+    pub byte: usize,
+    /// Characters before it.
+    pub characters: usize,
+}
+
+impl Place {
+    fn in_text(text: &str, byte: usize) -> Self {
+        Self { byte, characters: text[..byte].chars().count() }
+    }
 }
 
 impl Differences {
@@ -28,45 +46,63 @@ impl Differences {
         self.ranges.get(lane).map_or(&[], Vec::as_slice)
     }
 
+    /// Where a lane's text begins to differ: from the reference, or for the reference from the
+    /// first lane that differs from it.
+    pub fn first(&self, lane: usize) -> Option<Place> {
+        self.first.get(lane).copied().flatten()
+    }
+
     /// Compares anew where a text has changed. The reference is compared with the lane in
     /// focus, or with the first one that differs.
     pub fn refresh(&mut self, record: &Recorder, row: usize, focus: usize) {
         let text = |lane: &LaneRecord| {
             let row = lane.pass()?.rows.get(row)?;
-            (row.state == RowState::Done).then(|| row.text.clone())
+            (row.state == RowState::Done).then_some(row.text.as_str())
         };
-        let lengths = record.lanes.iter().map(|lane| {
-            let row = lane.pass()?.rows.get(row)?;
-            (row.state == RowState::Done).then_some(row.text.len())
-        });
+        let lengths = record.lanes.iter().map(|lane| text(lane).map(str::len));
         let of = (row, focus, lengths.collect());
         if self.of == of {
             return;
         }
+        let texts: Vec<Option<&str>> = record.lanes.iter().map(text).collect();
+        let nothing = (vec![Vec::new(); texts.len()], vec![None; texts.len()]);
+        (self.ranges, self.first) = nothing;
         self.of = of;
-        let texts: Vec<Option<String>> = record.lanes.iter().map(text).collect();
-        self.ranges = vec![Vec::new(); texts.len()];
-        let Some(reference) = texts.get(record.reference).cloned().flatten() else { return };
+        let Some(reference) = texts.get(record.reference).copied().flatten() else { return };
         let mut facing: Option<usize> = None;
         for (lane, text) in texts.iter().enumerate() {
-            let Some(text) = text.as_ref().filter(|text| **text != reference) else { continue };
-            let (ours, theirs) = differing(&reference, text);
+            let Some(text) = text.filter(|text| *text != reference) else { continue };
+            let (ours, theirs) = differing(reference, text);
             self.ranges[lane] = theirs;
             if facing.is_none() || lane == focus {
                 facing = Some(lane);
                 self.ranges[record.reference] = ours;
             }
+            // where rows are drawn at random, a difference is nothing to point at
+            if !diverges(&record.lanes[lane], row) {
+                continue;
+            }
+            let Some(at) = first_difference(text, reference) else { continue };
+            let here = Some(Place::in_text(text, at));
+            self.first[lane] = here;
+            let known = self.first[record.reference];
+            self.first[record.reference] = known.into_iter().chain(here).min();
         }
     }
+}
+
+fn diverges(lane: &LaneRecord, row: usize) -> bool {
+    let row = lane.pass().and_then(|pass| pass.rows.get(row));
+    row.is_some_and(|row| row.same_as_reference == Some(false))
 }
 
 /// The ranges of both texts that the other one does not have.
 fn differing(a: &str, b: &str) -> (Vec<Range<usize>>, Vec<Range<usize>>) {
     if a.len().max(b.len()) > MOST_BYTES {
-        let from = |text: &str, other: &str| crate::tui::text::first_difference(text, other);
         let rest =
             |text: &str, at: Option<usize>| at.map(|at| at..text.len()).into_iter().collect();
-        return (rest(a, from(a, b)), rest(b, from(b, a)));
+        let at = first_difference(a, b);
+        return (rest(a, at), rest(b, at));
     }
     let diff = TextDiff::configure().algorithm(Algorithm::Myers).timeout(PATIENCE).diff_words(a, b);
     let (mut ours, mut theirs) = (Vec::new(), Vec::new());

@@ -123,7 +123,7 @@ pub(super) fn reply(app: &mut App, reply: Reply) -> Vec<Effect> {
             }
         },
         Reply::Compared(Ok(text)) => {
-            let title = "comparison: A is the older run".to_owned();
+            let title = "comparison: A is the oldest run".to_owned();
             app.overlay = Some(Overlay::Reading(Reading { title, text, scroll: 0, across: 0 }));
         }
         Reply::Compared(Err(reason)) | Reply::Deleted(_, Err(reason)) => {

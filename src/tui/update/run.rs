@@ -55,6 +55,7 @@ pub(super) fn act(app: &mut App, action: Action) -> Vec<Effect> {
             if session.recorder.rows() > 0 {
                 session.follow = false;
                 session.scroll = 0;
+                session.compare_row();
                 app.screen = Screen::Row;
             }
         }
@@ -119,6 +120,7 @@ fn scroll_to(app: &mut App, place: fn(&Session, usize) -> Option<usize>) {
     }
     let (lanes, page) = (views::row::columns(app), views::row::page(app));
     let Some(session) = &mut app.session else { return };
+    session.compare_row();
     session.find_lines(&lanes, usize::MAX);
     let line =
         |(lane, columns): &(usize, usize)| session.line_of(*lane, *columns, place(session, *lane)?);

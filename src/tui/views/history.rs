@@ -84,7 +84,11 @@ fn render_list(frame: &mut Frame, area: Rect, history: &History, theme: &Theme) 
         0 => String::new(),
         count => format!("─ {count} marked "),
     };
-    let block = panel(format!(" past runs {marked}"), theme);
+    let place = match history.runs.len() {
+        0 => String::new(),
+        count => format!("─ {} of {count} ", history.selected + 1),
+    };
+    let block = panel(format!(" past runs {place}{marked}"), theme);
     let inner = block.inner(area);
     frame.render_widget(block, area);
     let inner = Rect { x: inner.x + 1, width: inner.width.saturating_sub(2), ..inner };

@@ -24,7 +24,7 @@ use super::{bold, counted, panel, wrapped};
 use crate::bench::recorder::{RowRecord, RowState};
 use crate::provider::FinishReason;
 use crate::tui::app::App;
-use crate::tui::session::{Session, shown_text};
+use crate::tui::session::{Place, Session, shown_text};
 use crate::tui::text::{self, WrappedLine};
 use crate::tui::theme::Theme;
 use crate::units;
@@ -153,7 +153,7 @@ fn render_lane(frame: &mut Frame, area: Rect, session: &Session, lane: usize, th
     frame.render_widget(panel(title, theme), area);
     let Some(record) = record else { return };
     let inside = text_area(area);
-    let mark = session.first_difference(lane);
+    let mark = session.differences.first(lane);
     let columns = usize::from(inside.width);
     let height = usize::from(inside.height);
     let start = session.line_start(lane, columns, session.scroll);
@@ -161,12 +161,15 @@ fn render_lane(frame: &mut Frame, area: Rect, session: &Session, lane: usize, th
     let lines: Vec<WrappedLine> =
         rest.into_iter().flatten().take(height).map(|(_, line)| line).collect();
     let marks = Marks {
-        first: mark,
+        first: mark.map(|mark| mark.byte),
         differing: session.differences.of_lane(lane),
         found: session.search.places(&record.text, MOST_FOUND),
     };
     let mut shown: Vec<Line> = lines.iter().map(|line| marked_line(line, &marks, theme)).collect();
-    if mark == Some(record.text.len()) && lines.len() < height && !shown.is_empty() {
+    if mark.is_some_and(|mark| mark.byte == record.text.len())
+        && lines.len() < height
+        && !shown.is_empty()
+    {
         // the text ends where the other one goes on
         let end = Span::styled("∎", first_difference_style(theme));
         if let Some(line) = shown.last_mut() {
@@ -225,7 +228,7 @@ fn marked_line(line: &WrappedLine<'_>, marks: &Marks<'_>, theme: &Theme) -> Line
 /// Counts, times, how it ended, and where it differs.
 fn facts(
     record: &RowRecord,
-    mark: Option<usize>,
+    mark: Option<Place>,
     columns: u16,
     theme: &Theme,
 ) -> Vec<Line<'static>> {
@@ -242,8 +245,7 @@ fn facts(
     figures.push(format!("ITL {}", seconds(record.itl())));
     let verdict = match (mark, record.same_as_reference) {
         (Some(at), _) => {
-            let character = record.text[..at].chars().count() + 1;
-            let text = format!("≠ from character {character} on");
+            let text = format!("≠ from character {} on", at.characters + 1);
             Line::styled(text::fit(&text, columns), roles.warn)
         }
         (None, Some(true)) => Line::styled("= same as the reference", roles.good),

@@ -207,7 +207,7 @@ fn compare_with_the_first_run(terminal: &mut Terminal) {
     terminal.types("G");
     terminal.sees("batched 2");
     terminal.types("c");
-    terminal.sees("A is the older run");
+    terminal.sees("A is the oldest run");
     terminal.sees("few.txt");
     terminal.closes("close", "mark");
 }
