@@ -184,14 +184,14 @@ impl Bench {
 
     fn headless(&self) -> f64 {
         let mut command = Command::new(BINARY);
-        command.arg("run").args(self.flags(128)).arg("--quiet").current_dir(self.home.path());
+        command.arg("run").args(self.flags(64)).arg("--quiet").current_dir(self.home.path());
         let status = command.env("BATCHGEN_HOME", self.home.path()).status().unwrap();
         assert!(status.success());
         self.newest_run()
     }
 
     fn on_the_screen(&self) -> f64 {
-        let mut screen = self.open(128);
+        let mut screen = self.open(64);
         screen.until("Setup", |text| text.contains("starts the run"));
         screen.types("r");
         screen.until("end of the run", |text| text.contains("done after"));
