@@ -55,16 +55,11 @@ impl Differences {
     /// Compares anew where a text has changed. The reference is compared with the lane in
     /// focus, or with the first one that differs.
     pub fn refresh(&mut self, record: &Recorder, row: usize, focus: usize) {
-        let text = |lane: &LaneRecord| {
-            let row = lane.pass()?.rows.get(row)?;
-            (row.state == RowState::Done).then_some(row.text.as_str())
-        };
-        let lengths = record.lanes.iter().map(|lane| text(lane).map(str::len));
-        let of = (row, focus, lengths.collect());
+        let texts: Vec<Option<&str>> = record.lanes.iter().map(|lane| text(lane, row)).collect();
+        let of = (row, focus, texts.iter().map(|text| text.map(str::len)).collect());
         if self.of == of {
             return;
         }
-        let texts: Vec<Option<&str>> = record.lanes.iter().map(text).collect();
         let nothing = (vec![Vec::new(); texts.len()], vec![None; texts.len()]);
         (self.ranges, self.first) = nothing;
         self.of = of;
@@ -89,6 +84,12 @@ impl Differences {
             self.first[record.reference] = known.into_iter().chain(here).min();
         }
     }
+}
+
+/// A row's output, once it is done.
+fn text(lane: &LaneRecord, row: usize) -> Option<&str> {
+    let row = lane.pass()?.rows.get(row)?;
+    (row.state == RowState::Done).then_some(row.text.as_str())
 }
 
 fn diverges(lane: &LaneRecord, row: usize) -> bool {

@@ -5,7 +5,8 @@
 //! │ a sentence, the lanes, whether it can start │
 //! ├ settings ──────────┬ prompts ──────────────┤
 //! │ field    value     │ what belongs to the   │
-//! │ [ run ]            │ field in focus        │
+//! │ [ run ]            │ field in focus; in a  │
+//! │                    │ high window the rest  │
 //! └────────────────────┴───────────────────────┘
 //! ```
 
@@ -222,25 +223,85 @@ fn value_spans(field: Field, form: &Form, columns: usize, theme: &Theme) -> Vec<
     vec![Span::styled(value, style), Span::styled(format!(" ✗{beside}"), theme.roles.bad)]
 }
 
+/// What a panel beside the form tells about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Topic {
+    Prompts,
+    Model,
+    Lanes,
+}
+
+impl Topic {
+    const ALL: [Topic; 3] = [Topic::Prompts, Topic::Model, Topic::Lanes];
+
+    /// The one that belongs to a field.
+    fn of(field: Field) -> Self {
+        match field {
+            field if is_about_model(field) => Topic::Model,
+            Field::Lanes | Field::BatchSize | Field::Repeats => Topic::Lanes,
+            _ => Topic::Prompts,
+        }
+    }
+}
+
+/// From this height on all topics are told about, that of the field in focus first.
+const ROOMY: u16 = 30;
+
+/// The most lines of a topic that is not in focus, borders included.
+const MOST_BESIDE: u16 = 11;
+
 fn render_details(frame: &mut Frame, area: Rect, form: &Form, theme: &Theme) {
-    let block = panel(format!(" {} ", details_title(form)), theme);
+    let topic = Topic::of(form.focus);
+    let others: Vec<Topic> = Topic::ALL.into_iter().filter(|other| *other != topic).collect();
+    let others = if area.height < ROOMY { Vec::new() } else { others };
+    let width = area.width.saturating_sub(4);
+    let height = |topic: &Topic| {
+        let lines = topic_lines(*topic, form, width, usize::from(MOST_BESIDE) - 2, theme).len();
+        Constraint::Length(u16::try_from(lines + 2).unwrap_or(MOST_BESIDE).clamp(3, MOST_BESIDE))
+    };
+    let heights = std::iter::once(Constraint::Fill(1)).chain(others.iter().map(height));
+    let areas = Layout::vertical(heights).spacing(Spacing::Overlap(1)).split(area);
+    let topics = std::iter::once(topic).chain(others);
+    for (place, (topic, area)) in topics.zip(areas.iter()).enumerate() {
+        render_topic(frame, *area, (topic, place == 0), form, theme);
+    }
+}
+
+fn render_topic(
+    frame: &mut Frame,
+    area: Rect,
+    (topic, focused): (Topic, bool),
+    form: &Form,
+    theme: &Theme,
+) {
+    let block = panel(format!(" {} ", topic_title(topic, form)), theme);
     let inner = block.inner(area);
     frame.render_widget(block, area);
     let inner = Rect { x: inner.x + 1, width: inner.width.saturating_sub(2), ..inner };
-    let mut lines = about_field(form, inner, theme);
+    let mut lines = if focused { about_field(form, inner, theme) } else { Vec::new() };
     let room = usize::from(inner.height).saturating_sub(lines.len());
-    lines.extend(match form.focus {
-        field if is_about_model(field) => {
-            let mut lines = model_lines(form, inner.width, theme);
-            let room = room.saturating_sub(lines.len());
-            lines.extend(listed_models(form, inner.width, room, theme));
-            lines
-        }
-        Field::Lanes | Field::BatchSize | Field::Repeats => lane_lines(form, inner.width, theme),
-        _ => prompt_lines(form, inner.width, room, theme),
-    });
+    lines.extend(topic_lines(topic, form, inner.width, room, theme));
     lines.truncate(usize::from(inner.height));
     frame.render_widget(Paragraph::new(lines), inner);
+}
+
+fn topic_lines<'a>(
+    topic: Topic,
+    form: &Form,
+    columns: u16,
+    room: usize,
+    theme: &Theme,
+) -> Vec<Line<'a>> {
+    match topic {
+        Topic::Prompts => prompt_lines(form, columns, room, theme),
+        Topic::Lanes => lane_lines(form, columns, theme),
+        Topic::Model => {
+            let mut lines = model_lines(form, columns, theme);
+            let room = room.saturating_sub(lines.len());
+            lines.extend(listed_models(form, columns, room, theme));
+            lines
+        }
+    }
 }
 
 /// Whether the panel beside the field tells about the provider and its model.
@@ -261,12 +322,12 @@ fn is_about_model(field: Field) -> bool {
     )
 }
 
-fn details_title(form: &Form) -> String {
-    match (form.focus, &form.prompts) {
-        (field, _) if is_about_model(field) => "model".to_owned(),
-        (Field::Lanes | Field::BatchSize | Field::Repeats, _) => "lanes".to_owned(),
-        (_, Finding::Known(list)) => list_title(list, form.counts()),
-        (_, Finding::Asked | Finding::Failed(_)) => "prompts".to_owned(),
+fn topic_title(topic: Topic, form: &Form) -> String {
+    match (topic, &form.prompts) {
+        (Topic::Model, _) => "model".to_owned(),
+        (Topic::Lanes, _) => "lanes".to_owned(),
+        (Topic::Prompts, Finding::Known(list)) => list_title(list, form.counts()),
+        (Topic::Prompts, Finding::Asked | Finding::Failed(_)) => "prompts".to_owned(),
     }
 }
 
