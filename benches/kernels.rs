@@ -90,6 +90,7 @@ fn attention(criterion: &mut Criterion) {
             angles: &angles,
             units: &units,
             bounds: &[0, 3],
+            several: false,
             capacity: length,
         };
         let layer = Layer { layer: 0, norms: None, window: None, scale: 0.125 };

@@ -6,7 +6,8 @@
 //!
 //! Every row has a prompt of its own and all rows write the same number of tokens. Prompts are
 //! read together, 512 tokens a pass, and timed apart from writing. A line of JSON for each round
-//! and batch size, or a table of the best and the middle round.
+//! and batch size, or a table of the best and the middle round with the time to load and the
+//! memory of the process.
 
 #![allow(clippy::unwrap_used, clippy::panic)]
 
@@ -18,6 +19,7 @@ use batchgen::engine::loader::{Kernels, LoadOptions, load};
 use batchgen::engine::runner::{Answer, Answers, Cache, Row, Runner, Want};
 use batchgen::engine::runners::AnyRunner;
 use batchgen::engine::{ModelSource, Weights};
+use batchgen::probe::{Probe, Reading};
 use clap::Parser;
 
 /// Prompt tokens of one pass.
@@ -105,7 +107,19 @@ fn main() {
     }
     if !arguments.json {
         print_table(&arguments.batch, &all);
+        print_memory();
     }
+}
+
+/// Of the whole process, whose model file is mapped.
+fn print_memory() {
+    let mut probe = Probe::new();
+    let megabytes = |reading: Option<Reading>| match reading {
+        None => "unknown".to_owned(),
+        Some(reading) => format!("{:.0} MB", reading.bytes as f64 / 1e6),
+    };
+    let (now, most) = (megabytes(probe.sample().process), megabytes(probe.peak()));
+    println!("resident memory {now}, the most there ever was {most}");
 }
 
 fn print_table(batches: &[usize], all: &[Vec<Speed>]) {

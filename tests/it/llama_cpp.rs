@@ -1,5 +1,5 @@
-//! SmolLM2, and gemma3 where its file is named, against a real llama.cpp server on the same file:
-//! the first token's log-probabilities, and greedy text.
+//! SmolLM2 and gemma3 against a real llama.cpp server on the same file: the first token's
+//! log-probabilities, and greedy text.
 
 use std::sync::mpsc;
 
@@ -13,7 +13,7 @@ use batchgen::sampling::Sampling;
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
-use crate::servers::{LlamaServer, quickstart_model, require_or_skip};
+use crate::servers::{LlamaServer, gemma_model, quickstart_model, require_or_skip};
 
 const PROMPTS: [&str; 24] = [
     "Name the capital of France.",
@@ -69,8 +69,10 @@ const BEGINNINGS: [&str; 20] = [
 const TOKENS: usize = 48;
 /// Log-probabilities this close may change places when activations are rounded to int8.
 const NEAR_TIE: f64 = 0.3;
-/// Of the int8 runner, on either side: measured 2 of 24 and 0 of 20.
-const MOST_NEAR_TIES: usize = 4;
+/// First tokens that may be another one of a near tie. llama.cpp rounds to int8 too, and its builds
+/// differ: of 24 prompts 2 (AVX-512) and 0 (AVX2) with our int8, 0 and 2 with our f32; of 20 with
+/// gemma3 none.
+const MOST_NEAR_TIES: usize = 3;
 
 fn source(path: std::path::PathBuf) -> ModelSource {
     ModelSource {
@@ -87,33 +89,24 @@ fn source(path: std::path::PathBuf) -> ModelSource {
 #[test]
 fn smollm2_chooses_the_first_tokens_that_a_llama_cpp_server_chooses() {
     let Some(path) = require_or_skip(quickstart_model()) else { return };
-    assert_chooses_as_llama_cpp(&path, Kernels::Best, &PROMPTS, MOST_NEAR_TIES);
+    assert_chooses_as_llama_cpp(&path, Kernels::Best, &PROMPTS);
 }
 
 #[test]
 fn smollm2_in_f32_chooses_the_first_tokens_that_a_llama_cpp_server_chooses() {
     let Some(path) = require_or_skip(quickstart_model()) else { return };
-    assert_chooses_as_llama_cpp(&path, Kernels::Own, &PROMPTS, PROMPTS.len() / 20);
+    assert_chooses_as_llama_cpp(&path, Kernels::Own, &PROMPTS);
 }
 
 #[test]
 fn gemma3_chooses_the_first_tokens_that_a_llama_cpp_server_chooses() {
-    let Some(path) = std::env::var_os("BATCHGEN_TEST_GEMMA") else {
-        eprintln!("skipped: BATCHGEN_TEST_GEMMA does not name a GGUF file of gemma3");
-        return;
-    };
-    let path = std::path::Path::new(&path);
-    assert_chooses_as_llama_cpp(path, Kernels::Best, &BEGINNINGS, MOST_NEAR_TIES);
+    let Some(path) = require_or_skip(gemma_model()) else { return };
+    assert_chooses_as_llama_cpp(&path, Kernels::Best, &BEGINNINGS);
 }
 
-/// The first tokens are the server's but for `most_near_ties` of them. The list says whether the
-/// prompts go through the chat template.
-fn assert_chooses_as_llama_cpp(
-    path: &std::path::Path,
-    kernels: Kernels,
-    prompts: &[&str],
-    most_near_ties: usize,
-) {
+/// The first tokens are the server's but for a few near ties. The list says whether the prompts go
+/// through the chat template.
+fn assert_chooses_as_llama_cpp(path: &std::path::Path, kernels: Kernels, prompts: &[&str]) {
     let raw = *prompts == BEGINNINGS;
     let options = LoadOptions { kernels, ..LoadOptions::default() };
     let server = LlamaServer::start(path, &["-np", "1", "-c", "2048", "-t", "2"]);
@@ -146,7 +139,7 @@ fn assert_chooses_as_llama_cpp(
          {same_text}, largest difference of a top-5 log-probability {largest:.3}",
         prompts.len()
     );
-    let enough = same_first + most_near_ties >= prompts.len();
+    let enough = same_first + MOST_NEAR_TIES >= prompts.len();
     assert!(enough, "only {same_first} first tokens are equal");
     // both round activations to int8, each in its way: measured 0.1 to 0.5; a wrong rope or norm
     // gives several

@@ -13,6 +13,7 @@ mod disturbed;
 mod headless;
 mod inspection;
 mod invariance;
+mod live_changes;
 mod llama_cpp;
 mod llama_server;
 mod logits;

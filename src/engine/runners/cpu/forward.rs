@@ -68,8 +68,7 @@ impl Workspace {
         self.head.goals.clear();
         for begin in (0..rows.len()).step_by(MAX_ROWS) {
             let end = (begin + MAX_ROWS).min(rows.len());
-            let (kv, threads) = (model.heads.kv, self.crew.threads());
-            self.pass.select(begin, end, kv, threads);
+            self.pass.select(begin, end, &model.heads, self.crew.threads());
             self.enter(model, &rows[begin..end])?;
             for (number, layer) in model.layers.iter().enumerate() {
                 self.layer(model, number, layer, cache, end - begin);
@@ -124,6 +123,7 @@ impl Workspace {
             columns: [layer.qkv.columns[0], layer.qkv.columns[1], layer.qkv.columns[2]],
             angles: angles.unwrap_or(&self.angles),
             units: &self.pass.units,
+            several: self.pass.several,
             bounds: &self.pass.bounds,
             capacity: cache.capacity,
         };

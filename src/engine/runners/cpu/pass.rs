@@ -1,6 +1,6 @@
 //! The shape of one forward pass: units of attention and how threads share them.
 
-use super::kernels::attention::Unit;
+use super::kernels::attention::{Heads, Unit};
 use crate::engine::EngineError;
 use crate::engine::runner::Row;
 
@@ -17,8 +17,10 @@ struct Run {
 #[derive(Debug, Default)]
 pub struct Pass {
     runs: Vec<Run>,
-    /// Every run with every key-value head.
+    /// A few rows of a run with one key-value head each.
     pub units: Vec<Unit>,
+    /// Whether a slot has several rows among those that were selected.
+    pub several: bool,
     /// Where each thread's units begin, and where the last one's end.
     pub bounds: Vec<usize>,
 }
@@ -82,16 +84,22 @@ impl Pass {
 
     /// Takes up the rows `begin..end` of the planned ones, numbered from 0, and shares them
     /// among the threads by what they cost. Who computes a unit does not change its result.
-    pub fn select(&mut self, begin: usize, end: usize, kv_heads: usize, threads: usize) {
+    pub fn select(&mut self, begin: usize, end: usize, heads: &Heads, threads: usize) {
         self.units.clear();
+        self.several = false;
+        let most = heads.tile_rows();
         for run in &self.runs {
             let (from, to) = (run.row.max(begin), (run.row + run.rows).min(end));
-            if from >= to {
-                continue;
+            self.several |= to.saturating_sub(from) > 1;
+            for head in 0..heads.kv {
+                self.units.extend((from..to).step_by(most).map(|row| Unit {
+                    slot: run.slot,
+                    head,
+                    row: row - begin,
+                    rows: most.min(to - row),
+                    position: run.position + row - run.row,
+                }));
             }
-            let (rows, position) = (to - from, run.position + from - run.row);
-            let unit = |head| Unit { slot: run.slot, head, row: from - begin, rows, position };
-            self.units.extend((0..kv_heads).map(unit));
         }
         let total: usize = self.units.iter().map(cost).sum();
         self.bounds.clear();
@@ -134,9 +142,13 @@ mod tests {
     fn every_row_is_in_one_unit_of_each_head() {
         let rows = [row(2, 5), row(0, 0), row(0, 1), row(0, 2), row(1, 3)];
         let mut pass = plan(&rows).unwrap();
+        // two rows a unit
+        let heads = Heads { queries: 12, kv: 2, dim: 8, exact: false };
         for threads in 1..5 {
             for end in 1..=rows.len() {
-                pass.select(0, end, 2, threads);
+                pass.select(0, end, &heads, threads);
+                assert_eq!(pass.several, end > 2);
+                assert!(pass.units.iter().all(|unit| unit.rows <= 2));
                 let mut seen = vec![0; 2 * end];
                 for unit in &pass.units {
                     for at in 0..unit.rows {
@@ -158,7 +170,7 @@ mod tests {
         let rows: Vec<Row> = (0..8).map(|slot| row(slot, 0)).collect();
         let mut pass = Pass::default();
         pass.plan(&rows, &[0; 8], 16).unwrap();
-        pass.select(0, 8, 3, 2);
+        pass.select(0, 8, &Heads { queries: 9, kv: 3, dim: 8, exact: false }, 2);
         assert_eq!(pass.bounds, [0, 12, 24]);
     }
 

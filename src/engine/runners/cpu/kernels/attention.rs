@@ -1,12 +1,13 @@
 //! Phase: attention, each thread its own pairs of slot and key-value head.
 //!
-//! A unit of work has all rows of one slot and all query heads of one key-value head: it turns
-//! keys and queries, keeps keys and values, and computes the heads. Prompts and single tokens
-//! take the same path.
+//! A unit of work has a few rows of one slot and all query heads of one key-value head: it turns
+//! queries and computes the heads. Where every slot has one row, the unit turns and keeps its key
+//! and value too; the rows of prompts look at each other's keys and values, so these are kept by
+//! a phase of their own first.
 
 use super::buffer::Buffer;
 use super::crew::{Crew, Shared};
-use super::heads::{HeadsCall, POSITIONS};
+use super::heads::{HeadsCall, POSITIONS, TILE};
 use super::prepare::Norm;
 use super::table::Kernels;
 use crate::engine::runners::cpu::form::BLOCK;
@@ -42,10 +43,15 @@ impl Heads {
         positions.div_ceil(POSITIONS) * POSITIONS * 2 * self.width() * element
     }
 
+    /// Rows of a slot that are computed together.
+    pub fn tile_rows(&self) -> usize {
+        (TILE / self.group()).max(1)
+    }
+
     /// Scratch memory that [`Crew::attend`] needs.
     pub fn scratch(&self, capacity: usize) -> usize {
-        let scores = self.group() * capacity.next_multiple_of(POSITIONS);
-        (2 * self.group() + 2) * self.width() + scores
+        let queries = self.group() * self.tile_rows();
+        2 * queries.max(1) * self.width() + queries * capacity.next_multiple_of(POSITIONS)
     }
 }
 
@@ -58,7 +64,7 @@ pub struct Unit {
     pub head: usize,
     /// The first row.
     pub row: usize,
-    /// Number of rows.
+    /// Number of rows, at most [`Heads::tile_rows`].
     pub rows: usize,
     /// Position of the first row.
     pub position: usize,
@@ -86,8 +92,10 @@ pub struct Inputs<'a> {
     pub columns: [usize; 3],
     /// Cosines and sines of each row, `[row][2][dim / 2]`.
     pub angles: &'a Matrix,
-    /// The units, and where each thread's begin and end.
+    /// The units, and where each thread's begin and end. Each row and head is in one of them.
     pub units: &'a [Unit],
+    /// Whether a slot has several rows.
+    pub several: bool,
     /// One more than there are threads.
     pub bounds: &'a [usize],
     /// Positions that a slot has room for.
@@ -121,7 +129,7 @@ impl Crew {
         bases: &mut Vec<usize>,
         out: &mut Matrix,
     ) {
-        let Inputs { qkv, columns, angles, units, bounds, capacity } = *inputs;
+        let Inputs { qkv, columns, angles, units, bounds, capacity, .. } = *inputs;
         let bytes = heads.cache_bytes(capacity);
         let kv_end = heads.kv * heads.dim;
         assert!(
@@ -137,6 +145,8 @@ impl Crew {
             let end = unit.row + unit.rows;
             assert!(
                 unit.head < heads.kv
+                    && (1..=heads.tile_rows()).contains(&unit.rows)
+                    && (inputs.several || unit.rows == 1)
                     && end <= qkv.rows().min(angles.rows()).min(out.rows())
                     && unit.position + unit.rows <= capacity
                     && caches[unit.slot].len() >= cache_needed,
@@ -150,12 +160,12 @@ impl Crew {
         let kernels = self.kernels;
         let scratch = self.scratch.parts(heads.scratch(capacity));
         let (out, out_stride) = (Shared::new(out.as_mut_ptr()), out.stride());
-        self.team.run(&|thread| {
+        let blocks = |unit: &Unit| {
+            let offset = (layer.layer * heads.kv + unit.head) * bytes;
+            std::ptr::with_exposed_provenance_mut::<u8>(bases[unit.slot]).wrapping_add(offset)
+        };
+        let work = |thread: usize, keeps: bool, computes: bool| {
             let mine = &units[bounds[thread]..bounds[thread + 1]];
-            let blocks = |unit: &Unit| {
-                let offset = (layer.layer * heads.kv + unit.head) * bytes;
-                std::ptr::with_exposed_provenance_mut::<u8>(bases[unit.slot]).wrapping_add(offset)
-            };
             for (number, unit) in mine.iter().enumerate() {
                 let place = Place {
                     kernels,
@@ -169,67 +179,89 @@ impl Crew {
                     out: out.pointer(),
                     out_stride,
                 };
-                // SAFETY: everything was checked above, and no two units share a slot and head,
-                // so this thread alone touches these blocks and these columns of these rows.
-                unsafe { place.compute() };
+                // SAFETY: everything was checked above. No two units share a row and a head, so
+                // this thread alone writes these positions and these columns of these rows. What
+                // other units have written to these blocks was written by a phase before, unless
+                // no slot has several rows: then no two units share blocks.
+                unsafe {
+                    if keeps {
+                        place.keep();
+                    }
+                    if computes {
+                        place.compute();
+                    }
+                }
             }
-        });
+        };
+        if inputs.several {
+            self.team.run(&|thread| work(thread, true, false));
+        }
+        self.team.run(&|thread| work(thread, !inputs.several, true));
     }
 }
 
 impl Place<'_> {
+    /// Turns and keeps the keys and values of the rows.
+    ///
+    /// # Safety
+    /// As [`Crew::attend`] has checked it.
+    #[allow(unsafe_op_in_unsafe_fn, reason = "one contract for the whole function")]
+    unsafe fn keep(&self) {
+        let (width, dim) = (self.heads.width(), self.heads.dim);
+        let (key, value) = (self.scratch, self.scratch.add(width));
+        let exact = self.heads.exact;
+        let keep = if exact { self.kernels.keep_exactly } else { self.kernels.keep };
+        let [_, k, v] = self.inputs.columns.map(|column| column + self.unit.head * dim);
+        for at in 0..self.unit.rows {
+            let (row, position) = (self.unit.row + at, self.unit.position + at);
+            let qkv = self.inputs.qkv.row(row);
+            self.load(&qkv[k..][..dim], key);
+            self.load(&qkv[v..][..dim], value);
+            self.turn(key, row, 1, 1.0);
+            let block = position / POSITIONS * self.heads.cache_bytes(POSITIONS);
+            keep(key, value, width, self.blocks.add(block), position % POSITIONS);
+        }
+    }
+
+    /// Computes the heads of the rows.
+    ///
     /// # Safety
     /// As [`Crew::attend`] has checked it.
     #[allow(unsafe_op_in_unsafe_fn, reason = "one contract for the whole function")]
     unsafe fn compute(&self) {
-        let width = self.heads.width();
-        let group = self.heads.group();
-        let key = self.scratch;
-        let value = key.add(width);
-        let queries = value.add(width);
-        let results = queries.add(group * width);
-        let scores = results.add(group * width);
-        let (attend, keep) = if self.heads.exact {
-            (self.kernels.attend_exactly, self.kernels.keep_exactly)
-        } else {
-            (self.kernels.attend, self.kernels.keep)
-        };
-        let block_bytes = self.heads.cache_bytes(POSITIONS);
-        for at in 0..self.unit.rows {
-            let (row, position) = (self.unit.row + at, self.unit.position + at);
-            let qkv = self.inputs.qkv.row(row);
-            let [q, k, v] = self.inputs.columns;
-            let dim = self.heads.dim;
-            self.load(&qkv[k + self.unit.head * dim..][..dim], key);
-            self.load(&qkv[v + self.unit.head * dim..][..dim], value);
-            self.turn(key, row, 1, 1.0);
-            let block = self.blocks.add(position / POSITIONS * block_bytes);
-            keep(key, value, width, block, position % POSITIONS);
-            for h in 0..group {
-                let head = self.unit.head * group + h;
-                let query = queries.add(h * width);
-                self.load(&qkv[q + head * dim..][..dim], query);
-                self.turn(query, row, 0, self.layer.scale);
+        let (width, dim, group) = (self.heads.width(), self.heads.dim, self.heads.group());
+        let Unit { head, row, rows, position, .. } = self.unit;
+        let queries = self.scratch;
+        let results = queries.add(rows * group * width);
+        let first = head * group * dim;
+        for at in 0..rows {
+            let from = &self.inputs.qkv.row(row + at)[self.inputs.columns[0] + first..];
+            for (h, from) in from.chunks_exact(dim).take(group).enumerate() {
+                let query = queries.add((at * group + h) * width);
+                self.load(from, query);
+                self.turn(query, row + at, 0, self.layer.scale);
             }
-            let end = position + 1;
-            let start = self.layer.window.map_or(0, |window| end.saturating_sub(window));
-            attend(&HeadsCall {
-                queries,
-                heads: group,
-                width,
-                blocks: self.blocks,
-                start,
-                end,
-                scores,
-                scores_stride: self.inputs.capacity.next_multiple_of(POSITIONS),
-                out: results,
-                // the next row of this unit reads the same keys
-                next: if at + 1 < self.unit.rows { self.blocks } else { self.next },
-            });
+        }
+        let exact = self.heads.exact;
+        let attend = if exact { self.kernels.attend_exactly } else { self.kernels.attend };
+        attend(&HeadsCall {
+            queries,
+            rows,
+            heads: group,
+            width,
+            blocks: self.blocks,
+            end: position + 1,
+            window: self.layer.window.unwrap_or(usize::MAX),
+            scores: results.add(rows * group * width),
+            scores_stride: self.inputs.capacity.next_multiple_of(POSITIONS),
+            out: results,
+            next: self.next,
+        });
+        for at in 0..rows {
+            let out = self.out.add((row + at) * self.out_stride + first);
             for h in 0..group {
-                let head = self.unit.head * group + h;
-                let out = self.out.add(row * self.out_stride + head * dim);
-                std::ptr::copy_nonoverlapping(results.add(h * width), out, dim);
+                let result = results.add((at * group + h) * width);
+                std::ptr::copy_nonoverlapping(result, out.add(h * dim), dim);
             }
         }
     }

@@ -25,8 +25,11 @@ impl Simd for Avx2 {
     type F = Pair<__m256>;
     type I = Pair<__m256i>;
     type B = Pair<__m256i>;
+    /// 16 sums of 16 bits in each.
+    type N = Pair<__m256i>;
 
     const ROWS: usize = 4;
+    const QUERIES: usize = 6;
 
     #[inline(always)]
     unsafe fn splat(value: f32) -> Self::F {
@@ -201,13 +204,24 @@ impl Simd for Avx2 {
     }
 
     #[inline(always)]
-    unsafe fn dot_nibbles(sum: Self::I, weights: Self::B, activations: *const i8) -> Self::I {
+    unsafe fn start_nibbles() -> Self::N {
+        Pair(_mm256_setzero_si256(), _mm256_setzero_si256())
+    }
+
+    #[inline(always)]
+    unsafe fn dot_nibbles(sum: Self::N, weights: Self::B, activations: *const i8) -> Self::N {
         let four = _mm256_set1_epi32(activations.cast::<i32>().read_unaligned());
-        // two products of at most 15 * 127 fit in 16 bits
+        // a block has 16 products of at most 15 * 127 for each sum, which fit in 16 bits
         Pair(
-            add_pairs(sum.0, _mm256_maddubs_epi16(weights.0, four)),
-            add_pairs(sum.1, _mm256_maddubs_epi16(weights.1, four)),
+            _mm256_add_epi16(sum.0, _mm256_maddubs_epi16(weights.0, four)),
+            _mm256_add_epi16(sum.1, _mm256_maddubs_epi16(weights.1, four)),
         )
+    }
+
+    #[inline(always)]
+    unsafe fn end_nibbles(sum: Self::N) -> Self::I {
+        let one = _mm256_set1_epi16(1);
+        Pair(_mm256_madd_epi16(sum.0, one), _mm256_madd_epi16(sum.1, one))
     }
 
     #[inline(always)]

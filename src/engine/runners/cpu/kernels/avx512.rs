@@ -24,8 +24,10 @@ impl Simd for Avx512 {
     type F = __m512;
     type I = __m512i;
     type B = __m512i;
+    type N = __m512i;
 
     const ROWS: usize = 8;
+    const QUERIES: usize = 12;
 
     #[inline(always)]
     unsafe fn splat(value: f32) -> Self::F {
@@ -172,9 +174,19 @@ impl Simd for Avx512 {
     }
 
     #[inline(always)]
+    unsafe fn start_nibbles() -> Self::N {
+        Self::splat_int(0)
+    }
+
+    #[inline(always)]
     unsafe fn dot_nibbles(sum: Self::I, weights: Self::B, activations: *const i8) -> Self::I {
         let four = activations.cast::<i32>().read_unaligned();
         _mm512_dpbusd_epi32(sum, weights, _mm512_set1_epi32(four))
+    }
+
+    #[inline(always)]
+    unsafe fn end_nibbles(sum: Self::N) -> Self::I {
+        sum
     }
 
     #[inline(always)]

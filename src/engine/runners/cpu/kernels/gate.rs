@@ -64,24 +64,20 @@ impl Crew {
                             let form = gated.forms[which];
                             // SAFETY: the tile is whole, and `input` was checked for these rows.
                             unsafe {
-                                input.multiply(kernels, form, tile, rows.clone(), ahead, product);
+                                let place = product.place();
+                                input.multiply(kernels, form, tile, rows.clone(), ahead, place);
                             }
                         }
-                        for (place, row) in rows.enumerate() {
-                            let [gate, up] = [&products[0].0[place], &products[1].0[place]];
-                            let result = results.wrapping_add(row * BLOCK + half * COLUMNS);
-                            // SAFETY: the scratch is this thread's and has 32 floats a row.
-                            unsafe {
-                                activate(gate.as_ptr(), up.as_ptr(), COLUMNS, result);
-                            }
-                        }
+                        let [gate, up] = products.each_ref().map(|product| product.0.as_ptr());
+                        let result = results.wrapping_add(rows.start * BLOCK + half * COLUMNS);
+                        // SAFETY: the products have these rows, and the scratch is this thread's
+                        // and has 32 floats a row.
+                        unsafe { activate(gate.cast(), up.cast(), rows.len(), result, BLOCK) };
                     }
                 }
-                for row in 0..rows {
-                    let result = results.wrapping_add(row * BLOCK).cast_const();
-                    // SAFETY: this unit of this row belongs to this thread alone.
-                    unsafe { out.write(kernels, result, row, unit, 1) };
-                }
+                // SAFETY: this unit of all rows belongs to this thread alone, and the scratch has
+                // them.
+                unsafe { out.write_column(kernels, results.cast_const(), rows, unit) };
             }
         });
     }

@@ -125,29 +125,27 @@ impl Crew {
                                 tile_weights,
                                 rows.clone(),
                                 ahead,
-                                &mut product,
+                                product.place(),
                             );
                         }
-                        for (row, values) in rows.zip(&mut product.0) {
-                            // columns that only fill the last tile are no tokens
-                            let tokens = vocabulary.saturating_sub(column).min(COLUMNS);
-                            values[tokens..].fill(f32::NEG_INFINITY);
-                            match goals[row] {
-                                Goal::Best => {
-                                    let number = (column / COLUMNS) as i32;
-                                    // SAFETY: 16 values; kernels of this machine.
-                                    unsafe {
-                                        (kernels.best)(values.as_ptr(), number, &mut best[row]);
-                                    }
-                                }
-                                Goal::Logits(place) => {
-                                    let place = place * stride + column;
-                                    let place = logits.pointer().wrapping_add(place);
-                                    // SAFETY: room was checked, and these columns belong to
-                                    // this thread alone.
-                                    unsafe { *place.cast::<[f32; COLUMNS]>() = *values };
-                                }
-                            }
+                        // columns that only fill the last tile are no tokens
+                        let tokens = vocabulary.saturating_sub(column);
+                        if tokens < COLUMNS {
+                            let values = product.0.iter_mut();
+                            values.for_each(|values| values[tokens..].fill(f32::NEG_INFINITY));
+                        }
+                        let number = (column / COLUMNS) as i32;
+                        let values = product.0.as_ptr().cast();
+                        // SAFETY: 16 values for each row; kernels of this machine. Of rows that
+                        // want their logits nobody asks for the best.
+                        unsafe { (kernels.best)(values, number, &mut best[rows.clone()]) };
+                        for (goal, values) in goals[rows].iter().zip(&product.0) {
+                            let Goal::Logits(place) = goal else { continue };
+                            let place = place * stride + column;
+                            let place = logits.pointer().wrapping_add(place);
+                            // SAFETY: room was checked, and these columns belong to this thread
+                            // alone.
+                            unsafe { *place.cast::<[f32; COLUMNS]>() = *values };
                         }
                     }
                 }

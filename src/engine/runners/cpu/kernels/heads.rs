@@ -1,10 +1,15 @@
-//! Attention of one row: the query heads that share one key-value head.
+//! Attention of a few rows of one slot: the query heads that share one key-value head.
+//!
+//! Rows are computed together so that keys and values are read and widened once for all of them.
+//! Each row's sums are made of the same operations in the same order as alone.
 //!
 //! Keys and values lie in blocks of 32 positions at absolute positions, so that a position is
 //! always in the same lane and summed at the same point, however the row came to be computed.
 //! Keys of a block are `[dimension][32]`, values `[32][dimension]`, both in f16, or in f32 where
 //! nothing may be rounded.
 #![allow(unsafe_op_in_unsafe_fn, reason = "the contract of every function is that of HeadsCall")]
+
+use std::ops::Range;
 
 use super::rows::exp;
 use super::simd::{LANES, Simd};
@@ -76,22 +81,29 @@ impl Element for Single {
     }
 }
 
-/// What attention computes: a row at position `end - 1` that sees the positions from `start`.
+/// Query heads of the rows that are computed together, where a row has fewer.
+pub(in crate::engine::runners::cpu) const TILE: usize = 12;
+
+/// What attention computes: rows at positions `end - 1` and on, each of which sees the `window`
+/// positions up to its own.
 ///
 /// # Safety
-/// `queries` are `heads` rows of `width` elements, already turned and scaled; `blocks` are the
-/// blocks of this slot, layer and key-value head, from position 0, up to that of `end - 1`;
-/// `scores` is good for `heads` rows of `scores_stride`, which covers the blocks from `start`'s
-/// to `end - 1`'s; `out` for `heads` rows of `width`. `width` is a multiple of 16 and
-/// `start < end`.
+/// `queries` are `rows * heads` rows of `width` elements, already turned and scaled; `blocks` are
+/// the blocks of this slot, layer and key-value head, from position 0, up to that of the last
+/// row; `scores` is good for `rows * heads` rows of `scores_stride`, which covers the blocks that
+/// are seen by any row; `out` for `rows * heads` rows of `width`. `width` is a multiple of 16;
+/// `rows`, `heads`, `end` and `window` are at least 1.
 pub(super) struct HeadsCall {
     pub queries: *const f32,
+    pub rows: usize,
+    /// Query heads of a row.
     pub heads: usize,
     /// Width of a head, padded to 16.
     pub width: usize,
     pub blocks: *const u8,
-    pub start: usize,
+    /// The position after the first row's.
     pub end: usize,
+    pub window: usize,
     pub scores: *mut f32,
     pub scores_stride: usize,
     pub out: *mut f32,
@@ -103,12 +115,16 @@ pub(super) struct HeadsCall {
 const AHEAD: usize = 2;
 
 impl HeadsCall {
-    fn first_block(&self) -> usize {
-        self.start / POSITIONS
+    /// The positions that a query sees.
+    fn seen(&self, query: usize) -> Range<usize> {
+        let end = self.end + query / self.heads;
+        end.saturating_sub(self.window)..end
     }
 
-    fn end_block(&self) -> usize {
-        self.end.div_ceil(POSITIONS)
+    /// The blocks that any row sees.
+    fn all_blocks(&self) -> Range<usize> {
+        let last = self.end + self.rows - 1;
+        self.end.saturating_sub(self.window) / POSITIONS..last.div_ceil(POSITIONS)
     }
 
     unsafe fn keys<E: Element>(&self, block: usize) -> *const u8 {
@@ -120,101 +136,136 @@ impl HeadsCall {
     }
 
     /// What is needed soon after the keys of a block: first all keys are read, then all values.
-    fn after_keys<E: Element>(&self, block: usize) -> *const u8 {
+    fn after_keys<E: Element>(&self, block: usize, all: &Range<usize>) -> *const u8 {
         let half = self.width * POSITIONS * E::BYTES;
-        let (first, end) = (self.first_block(), self.end_block());
         let ahead = block + AHEAD;
-        let offset = if ahead < end {
+        let offset = if ahead < all.end {
             ahead * 2 * half
         } else {
-            (first + (ahead - end)).min(end - 1) * 2 * half + half
+            (all.start + (ahead - all.end)).min(all.end - 1) * 2 * half + half
         };
         self.blocks.wrapping_add(offset)
     }
 
     /// What is needed soon after the values of a block.
-    fn after_values<E: Element>(&self, block: usize) -> *const u8 {
+    fn after_values<E: Element>(&self, block: usize, all: &Range<usize>) -> *const u8 {
         let half = self.width * POSITIONS * E::BYTES;
-        let (ahead, end) = (block + AHEAD, self.end_block());
-        if ahead < end {
+        let ahead = block + AHEAD;
+        if ahead < all.end {
             self.blocks.wrapping_add(ahead * 2 * half + half)
         } else {
-            self.next.wrapping_add((ahead - end) * 2 * half)
+            self.next.wrapping_add((ahead - all.end) * 2 * half)
         }
     }
 }
 
-/// Computes the heads.
+/// Computes the heads of all rows.
 #[inline(always)]
 pub(super) unsafe fn attend<S: Simd, E: Element>(call: &HeadsCall) {
-    let mut head = 0;
-    while head < call.heads {
-        head += match call.heads - head {
-            1 => some::<S, E, 1>(call, head),
-            2 => some::<S, E, 2>(call, head),
-            3 => some::<S, E, 3>(call, head),
-            _ => some::<S, E, 4>(call, head),
-        };
-    }
-}
-
-/// Computes `H` heads and gives their number.
-#[inline(always)]
-unsafe fn some<S: Simd, E: Element, const H: usize>(call: &HeadsCall, head: usize) -> usize {
-    scores::<S, E, H>(call, head);
-    let mut shares = [0.0; H];
-    for (h, share) in shares.iter_mut().enumerate() {
-        *share = softmax::<S>(call, head + h);
-    }
-    let mut column = 0;
-    while column < call.width {
-        // more accumulators hide the latency where registers allow
-        if S::ROWS >= 8 && call.width - column >= 4 * LANES {
-            mix::<S, E, H, 4>(call, head, column, &shares);
-            column += 4 * LANES;
-        } else {
-            mix::<S, E, H, 1>(call, head, column, &shares);
-            column += LANES;
+    let (all, queries) = (call.all_blocks(), call.rows * call.heads);
+    for block in all.clone() {
+        let mut query = 0;
+        while query < queries {
+            let many = together::<S>(queries - query);
+            match many {
+                12 => scores::<S, E, 12>(call, query, block, &all),
+                6 => scores::<S, E, 6>(call, query, block, &all),
+                4 => scores::<S, E, 4>(call, query, block, &all),
+                3 => scores::<S, E, 3>(call, query, block, &all),
+                2 => scores::<S, E, 2>(call, query, block, &all),
+                _ => scores::<S, E, 1>(call, query, block, &all),
+            }
+            query += many;
         }
     }
-    H
+    let mut query = 0;
+    while query < queries {
+        let many = together::<S>(queries - query);
+        match many {
+            12 => mix_all::<S, E, 12, 2>(call, query, &all),
+            6 => mix_all::<S, E, 6, 4>(call, query, &all),
+            4 => mix_all::<S, E, 4, 4>(call, query, &all),
+            3 => mix_all::<S, E, 3, 4>(call, query, &all),
+            2 => mix_all::<S, E, 2, 4>(call, query, &all),
+            _ => mix_all::<S, E, 1, 4>(call, query, &all),
+        }
+        query += many;
+    }
 }
 
-/// Queries times keys, for whole blocks.
+/// How many of the queries that are left are computed together.
 #[inline(always)]
-unsafe fn scores<S: Simd, E: Element, const H: usize>(call: &HeadsCall, head: usize) {
-    let queries = call.queries.add(head * call.width);
-    let mut out = call.scores.add(head * call.scores_stride);
-    for block in call.first_block()..call.end_block() {
-        let keys = call.keys::<E>(block);
-        let ahead = call.after_keys::<E>(block);
-        let mut sums = [[S::zero(); 2]; H];
-        for d in 0..call.width {
-            // a row of f16 keys is a cache line
-            S::prefetch(ahead.wrapping_add(d * POSITIONS * E::BYTES));
-            let low = E::load::<S>(keys.add(d * POSITIONS * E::BYTES));
-            let high = E::load::<S>(keys.add((d * POSITIONS + LANES) * E::BYTES));
-            for (h, sums) in sums.iter_mut().enumerate() {
-                let query = S::splat(*queries.add(h * call.width + d));
-                sums[0] = S::fma(query, low, sums[0]);
-                sums[1] = S::fma(query, high, sums[1]);
+fn together<S: Simd>(left: usize) -> usize {
+    match left {
+        12.. if S::QUERIES >= 12 => 12,
+        6.. => 6,
+        5 => 3,
+        _ => left,
+    }
+}
+
+/// Queries times keys, for a whole block.
+#[inline(always)]
+unsafe fn scores<S: Simd, E: Element, const H: usize>(
+    call: &HeadsCall,
+    query: usize,
+    block: usize,
+    all: &Range<usize>,
+) {
+    let queries = call.queries.add(query * call.width);
+    let keys = call.keys::<E>(block);
+    let ahead = call.after_keys::<E>(block, all);
+    let place = query * call.scores_stride + (block - all.start) * POSITIONS;
+    let out = call.scores.add(place);
+    if S::QUERIES >= 12 || H <= 2 {
+        part::<S, E, H, 2>(call, queries, keys, ahead, out);
+    } else {
+        // fewer registers: one half of the block after the other
+        part::<S, E, H, 1>(call, queries, keys, ahead, out);
+        let (keys, out) = (keys.add(LANES * E::BYTES), out.add(LANES));
+        part::<S, E, H, 1>(call, queries, keys, ahead, out);
+    }
+}
+
+/// The scores of `V` vectors of positions.
+#[inline(always)]
+unsafe fn part<S: Simd, E: Element, const H: usize, const V: usize>(
+    call: &HeadsCall,
+    queries: *const f32,
+    keys: *const u8,
+    ahead: *const u8,
+    out: *mut f32,
+) {
+    let mut sums = [[S::zero(); V]; H];
+    for d in 0..call.width {
+        // a row of f16 keys is a cache line
+        S::prefetch(ahead.wrapping_add(d * POSITIONS * E::BYTES));
+        let mut vectors = [S::zero(); V];
+        for (v, vector) in vectors.iter_mut().enumerate() {
+            *vector = E::load::<S>(keys.add((d * POSITIONS + v * LANES) * E::BYTES));
+        }
+        for (h, sums) in sums.iter_mut().enumerate() {
+            let query = S::splat(*queries.add(h * call.width + d));
+            for (sum, vector) in sums.iter_mut().zip(&vectors) {
+                *sum = S::fma(query, *vector, *sum);
             }
         }
-        for (h, sums) in sums.iter().enumerate() {
-            S::store(out.add(h * call.scores_stride), sums[0]);
-            S::store(out.add(h * call.scores_stride + LANES), sums[1]);
+    }
+    for (h, sums) in sums.iter().enumerate() {
+        for (v, sum) in sums.iter().enumerate() {
+            S::store(out.add(h * call.scores_stride + v * LANES), *sum);
         }
-        out = out.add(POSITIONS);
     }
 }
 
-/// Turns scores into weights, and gives what they are to be multiplied by to sum to 1.
+/// Turns a query's scores into weights, and gives what they are to be multiplied by to sum to 1.
 #[inline(always)]
-unsafe fn softmax<S: Simd>(call: &HeadsCall, head: usize) -> f32 {
-    let scores = call.scores.add(head * call.scores_stride);
-    let base = call.first_block() * POSITIONS;
-    let length = call.end_block() * POSITIONS - base;
-    for hidden in (0..call.start - base).chain(call.end - base..length) {
+unsafe fn softmax<S: Simd>(call: &HeadsCall, query: usize, all: &Range<usize>) -> f32 {
+    let seen = call.seen(query);
+    let base = seen.start / POSITIONS * POSITIONS;
+    let length = seen.end.next_multiple_of(POSITIONS) - base;
+    let scores = call.scores.add(query * call.scores_stride + base - all.start * POSITIONS);
+    for hidden in (0..seen.start - base).chain(seen.end - base..length) {
         *scores.add(hidden) = f32::NEG_INFINITY;
     }
     let mut greatest = S::splat(f32::NEG_INFINITY);
@@ -232,43 +283,72 @@ unsafe fn softmax<S: Simd>(call: &HeadsCall, head: usize) -> f32 {
     1.0 / S::sum(sum)
 }
 
-/// The values by their weights: `C` vectors of `H` heads from `column` on.
+/// The values of `H` queries by their weights, up to `C` vectors at a time.
+#[inline(always)]
+unsafe fn mix_all<S: Simd, E: Element, const H: usize, const C: usize>(
+    call: &HeadsCall,
+    query: usize,
+    all: &Range<usize>,
+) {
+    let mut shares = [0.0; H];
+    for (h, share) in shares.iter_mut().enumerate() {
+        *share = softmax::<S>(call, query + h, all);
+    }
+    let mut column = 0;
+    while column < call.width {
+        // more accumulators hide the latency where registers allow
+        if S::QUERIES >= 12 && call.width - column >= C * LANES {
+            mix::<S, E, H, C>(call, query, column, &shares, all);
+            column += C * LANES;
+        } else {
+            mix::<S, E, H, 1>(call, query, column, &shares, all);
+            column += LANES;
+        }
+    }
+}
+
+/// `C` vectors of `H` queries from `column` on.
 #[inline(always)]
 unsafe fn mix<S: Simd, E: Element, const H: usize, const C: usize>(
     call: &HeadsCall,
-    head: usize,
+    query: usize,
     column: usize,
     shares: &[f32; H],
+    all: &Range<usize>,
 ) {
     let mut sums = [[S::zero(); C]; H];
-    let base = call.first_block() * POSITIONS;
-    let weights = call.scores.add(head * call.scores_stride);
-    for block in call.first_block()..call.end_block() {
+    let base = all.start * POSITIONS;
+    let weights = call.scores.add(query * call.scores_stride);
+    let (first, last) = (call.seen(query), call.seen(query + H - 1));
+    for block in first.start / POSITIONS..last.end.div_ceil(POSITIONS) {
         let values = call.values::<E>(block).add(column * E::BYTES);
-        let from = (block * POSITIONS).max(call.start);
-        let to = ((block + 1) * POSITIONS).min(call.end);
-        let ahead = call.after_values::<E>(block).wrapping_add(column * E::BYTES);
+        let ahead = call.after_values::<E>(block, all).wrapping_add(column * E::BYTES);
+        let from = (block * POSITIONS).max(first.start);
+        let to = ((block + 1) * POSITIONS).min(last.end);
+        let by_all = last.start <= from && to <= first.end;
         for position in from..to {
             let place = (position - block * POSITIONS) * call.width * E::BYTES;
             for line in 0..(C * LANES * E::BYTES).div_ceil(64) {
                 S::prefetch(ahead.wrapping_add(place + 64 * line));
             }
-            let value = values.add((position - block * POSITIONS) * call.width * E::BYTES);
             let mut vectors = [S::zero(); C];
             for (c, vector) in vectors.iter_mut().enumerate() {
-                *vector = E::load::<S>(value.add(c * LANES * E::BYTES));
+                *vector = E::load::<S>(values.add(place + c * LANES * E::BYTES));
             }
             for (h, sums) in sums.iter_mut().enumerate() {
-                let weight = *weights.add(h * call.scores_stride + position - base);
-                let weight = S::splat(weight);
-                for (sum, vector) in sums.iter_mut().zip(&vectors) {
-                    *sum = S::fma(weight, *vector, *sum);
+                // what is not seen is not added: what follows may be no number
+                if by_all || call.seen(query + h).contains(&position) {
+                    let weight = *weights.add(h * call.scores_stride + position - base);
+                    let weight = S::splat(weight);
+                    for (sum, vector) in sums.iter_mut().zip(&vectors) {
+                        *sum = S::fma(weight, *vector, *sum);
+                    }
                 }
             }
         }
     }
     for (h, sums) in sums.iter().enumerate() {
-        let out = call.out.add((head + h) * call.width + column);
+        let out = call.out.add((query + h) * call.width + column);
         for (c, sum) in sums.iter().enumerate() {
             S::store(out.add(c * LANES), S::mul(*sum, S::splat(shares[h])));
         }

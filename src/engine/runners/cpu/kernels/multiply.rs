@@ -31,6 +31,23 @@ impl Product {
     }
 }
 
+/// Where a kernel's results go.
+#[derive(Clone, Copy)]
+pub(super) struct Place {
+    pub out: *mut f32,
+    pub stride: usize,
+    /// What is added to them, or null.
+    pub base: *const f32,
+    pub base_stride: usize,
+}
+
+impl Product {
+    pub fn place(&mut self) -> Place {
+        let out = self.0.as_mut_ptr().cast();
+        Place { out, stride: COLUMNS, base: std::ptr::null(), base_stride: 0 }
+    }
+}
+
 /// Input of a kernel, resolved to addresses once for a phase.
 #[derive(Clone, Copy)]
 pub(super) struct Input {
@@ -76,7 +93,8 @@ impl Input {
     /// Multiplies a few rows, which lie in one panel, with a tile.
     ///
     /// # Safety
-    /// `weights` is a tile of `form`; the rows were checked by [`Input::new`].
+    /// `weights` is a tile of `form`; the rows were checked by [`Input::new`]; `place` is good for
+    /// 16 columns of these rows.
     #[allow(unsafe_code)]
     pub unsafe fn multiply(
         self,
@@ -85,7 +103,7 @@ impl Input {
         weights: *const u8,
         rows: Range<usize>,
         ahead: Ahead,
-        out: &mut Product,
+        place: Place,
     ) {
         // SAFETY: within what `new` has checked.
         let input = unsafe {
@@ -100,7 +118,10 @@ impl Input {
             blocks: self.blocks,
             input,
             input_stride: self.stride,
-            out: out.0.as_mut_ptr().cast(),
+            out: place.out,
+            out_stride: place.stride,
+            base: place.base,
+            base_stride: place.base_stride,
             ahead: ahead.address,
             lines: ahead.lines,
         };
@@ -138,7 +159,6 @@ impl Crew {
         let out = Shared::new(out.as_mut_ptr());
         let count = rows.div_ceil(kernels.rows);
         self.team.run(&|thread| {
-            let mut product = Product::new();
             for segment in &linear.threads[thread] {
                 let bytes = segment.form.tile_bytes(linear.blocks);
                 for tile in 0..segment.tiles {
@@ -147,42 +167,24 @@ impl Crew {
                     let next = tile_weights.wrapping_add(bytes);
                     let column = segment.column + tile * COLUMNS;
                     for (at, rows) in row_tiles(rows, kernels.rows).enumerate() {
+                        let out = out.pointer().wrapping_add(rows.start * stride + column);
+                        let (base, base_stride) = match then {
+                            Then::Store(None) => (std::ptr::null(), 0),
+                            Then::Store(Some(bias)) => (bias[column..].as_ptr(), 0),
+                            Then::Add => (out.cast_const(), stride),
+                        };
                         let ahead = Ahead::part(next, bytes, at, count);
                         // SAFETY: the tile is whole, and `input` was checked for these rows.
+                        // These 16 columns of these rows exist, and they belong to this thread
+                        // alone; the bias is as long as the result is wide.
                         unsafe {
-                            input.multiply(
-                                kernels,
-                                segment.form,
-                                tile_weights,
-                                rows.clone(),
-                                ahead,
-                                &mut product,
-                            );
-                        }
-                        for (row, values) in rows.zip(&product.0) {
-                            let place = out.pointer().wrapping_add(row * stride + column);
-                            // SAFETY: these 16 columns of this row exist, and they belong to
-                            // this thread alone.
-                            let place = unsafe { &mut *place.cast::<[f32; COLUMNS]>() };
-                            finish(place, values, then, column);
+                            let place = Place { out, stride, base, base_stride };
+                            let form = segment.form;
+                            input.multiply(kernels, form, tile_weights, rows, ahead, place);
                         }
                     }
                 }
             }
         });
-    }
-}
-
-#[inline]
-fn finish(place: &mut [f32; COLUMNS], values: &[f32; COLUMNS], then: Then<'_>, column: usize) {
-    match then {
-        Then::Store(None) => *place = *values,
-        Then::Store(Some(bias)) => {
-            let bias = &bias[column..column + COLUMNS];
-            for ((place, value), bias) in place.iter_mut().zip(values).zip(bias) {
-                *place = value + bias;
-            }
-        }
-        Then::Add => place.iter_mut().zip(values).for_each(|(place, value)| *place += value),
     }
 }

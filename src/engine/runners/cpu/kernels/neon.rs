@@ -24,8 +24,10 @@ impl Simd for Neon {
     type F = Floats;
     type I = Ints;
     type B = [uint8x16_t; 4];
+    type N = Ints;
 
     const ROWS: usize = 4;
+    const QUERIES: usize = 6;
 
     #[inline(always)]
     unsafe fn splat(value: f32) -> Floats {
@@ -178,8 +180,18 @@ impl Simd for Neon {
     }
 
     #[inline(always)]
+    unsafe fn start_nibbles() -> Self::N {
+        Self::splat_int(0)
+    }
+
+    #[inline(always)]
     unsafe fn dot_nibbles(sum: Ints, weights: Self::B, activations: *const i8) -> Ints {
         dot(sum, weights.map(|weights| vreinterpretq_s8_u8(weights)), activations)
+    }
+
+    #[inline(always)]
+    unsafe fn end_nibbles(sum: Self::N) -> Self::I {
+        sum
     }
 
     #[inline(always)]

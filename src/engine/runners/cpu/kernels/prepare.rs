@@ -8,7 +8,7 @@ use super::team::share;
 use crate::engine::runners::cpu::activations::Activations;
 use crate::engine::runners::cpu::form::BLOCK;
 use crate::engine::runners::cpu::matrix::Matrix;
-use crate::engine::runners::cpu::panel::{self, RECORD_STRIDE};
+use crate::engine::runners::cpu::panel::{self, PANEL_ROWS, RECORD, RECORD_STRIDE};
 
 /// RMSNorm's parameters.
 #[derive(Debug, Clone, Copy)]
@@ -71,6 +71,39 @@ impl Output {
             let place = records.pointer().wrapping_add(first);
             // SAFETY: the caller's promise, and the kernels are those of this machine.
             unsafe { (kernels.quantise)(values, blocks, place, RECORD_STRIDE) };
+        }
+    }
+}
+
+impl Output {
+    /// Writes block `at` of the first `rows` rows.
+    ///
+    /// # Safety
+    /// `values` is good for 32 elements for each row; the block exists in all of them, and no
+    /// other thread writes it.
+    pub unsafe fn write_column(
+        self,
+        kernels: &Kernels,
+        values: *const f32,
+        rows: usize,
+        at: usize,
+    ) {
+        if let Some(floats) = self.floats {
+            for row in 0..rows {
+                let place = floats.pointer().wrapping_add(row * self.stride + at * BLOCK);
+                // SAFETY: the caller's promise; a row is padded to whole blocks.
+                unsafe { std::ptr::copy_nonoverlapping(values.add(row * BLOCK), place, BLOCK) };
+            }
+        }
+        if let Some(records) = self.records {
+            for row in (0..rows).step_by(PANEL_ROWS) {
+                let first = panel::first_record(row, self.blocks) + at * RECORD_STRIDE;
+                let place = records.pointer().wrapping_add(first);
+                let values = values.wrapping_add(row * BLOCK);
+                // SAFETY: the caller's promise; in a panel the rows' records of a block lie side
+                // by side, and the kernels are those of this machine.
+                unsafe { (kernels.quantise)(values, PANEL_ROWS.min(rows - row), place, RECORD) };
+            }
         }
     }
 }

@@ -89,17 +89,23 @@ pub(super) unsafe fn quantise<S: Simd>(
     }
 }
 
-/// `out = silu(gate) * up`.
+/// `out = silu(gate) * up` for rows of 16.
 ///
 /// # Safety
-/// The pointers are good for `count` elements, a multiple of 16.
+/// `gate` and `up` are good for `rows * 16` elements, `out` for as many rows `stride` apart.
 #[inline(always)]
-pub(super) unsafe fn gate<S: Simd>(gate: *const f32, up: *const f32, count: usize, out: *mut f32) {
-    for at in (0..count).step_by(LANES) {
-        let x = S::load(gate.add(at));
+pub(super) unsafe fn gate<S: Simd>(
+    gate: *const f32,
+    up: *const f32,
+    rows: usize,
+    out: *mut f32,
+    stride: usize,
+) {
+    for row in 0..rows {
+        let x = S::load(gate.add(row * LANES));
         let denominator = S::add(S::splat(1.0), exp::<S>(S::sub(S::zero(), x)));
         let silu = S::div(x, denominator);
-        S::store(out.add(at), S::mul(silu, S::load(up.add(at))));
+        S::store(out.add(row * stride), S::mul(silu, S::load(up.add(row * LANES))));
     }
 }
 
@@ -112,17 +118,18 @@ pub(super) unsafe fn gate<S: Simd>(gate: *const f32, up: *const f32, count: usiz
 pub(super) unsafe fn gelu_gate<S: Simd>(
     gate: *const f32,
     up: *const f32,
-    count: usize,
+    rows: usize,
     out: *mut f32,
+    stride: usize,
 ) {
     const TWO_ROOTS: f32 = 2.0 * 0.797_884_6;
-    for at in (0..count).step_by(LANES) {
-        let x = S::load(gate.add(at));
+    for row in 0..rows {
+        let x = S::load(gate.add(row * LANES));
         let cubic = S::mul(S::mul(x, x), S::splat(0.044_715));
         let inner = S::mul(S::fma(cubic, x, x), S::splat(TWO_ROOTS));
         let denominator = S::add(S::splat(1.0), exp::<S>(S::sub(S::zero(), inner)));
         let gelu = S::div(x, denominator);
-        S::store(out.add(at), S::mul(gelu, S::load(up.add(at))));
+        S::store(out.add(row * stride), S::mul(gelu, S::load(up.add(row * LANES))));
     }
 }
 
@@ -164,18 +171,20 @@ pub(super) struct Best {
     pub tiles: [i32; LANES],
 }
 
-/// Takes one row's values of a tile; on ties the earlier tile stays.
+/// Takes the values of a tile for some rows; on ties the earlier tile stays.
 ///
 /// # Safety
-/// `values` is good for 16 elements.
+/// `values` is good for 16 elements for each of `best`.
 #[inline(always)]
-pub(super) unsafe fn best<S: Simd>(values: *const f32, tile: i32, best: &mut Best) {
-    let (value, id) = S::greater(
-        S::load(values),
-        S::splat_int(tile),
-        S::load(best.values.as_ptr()),
-        S::load_int(best.tiles.as_ptr()),
-    );
-    S::store(best.values.as_mut_ptr(), value);
-    S::store_int(best.tiles.as_mut_ptr(), id);
+pub(super) unsafe fn best<S: Simd>(values: *const f32, tile: i32, best: &mut [Best]) {
+    for (row, best) in best.iter_mut().enumerate() {
+        let (value, id) = S::greater(
+            S::load(values.add(row * LANES)),
+            S::splat_int(tile),
+            S::load(best.values.as_ptr()),
+            S::load_int(best.tiles.as_ptr()),
+        );
+        S::store(best.values.as_mut_ptr(), value);
+        S::store_int(best.tiles.as_mut_ptr(), id);
+    }
 }

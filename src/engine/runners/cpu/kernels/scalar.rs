@@ -19,8 +19,10 @@ impl Simd for Scalar {
     type F = [f32; LANES];
     type I = [i32; LANES];
     type B = [u8; 64];
+    type N = [i32; LANES];
 
     const ROWS: usize = 2;
+    const QUERIES: usize = 6;
 
     #[inline(always)]
     unsafe fn splat(value: f32) -> Self::F {
@@ -171,8 +173,18 @@ impl Simd for Scalar {
     }
 
     #[inline(always)]
+    unsafe fn start_nibbles() -> Self::N {
+        Self::splat_int(0)
+    }
+
+    #[inline(always)]
     unsafe fn dot_nibbles(sum: Self::I, weights: Self::B, activations: *const i8) -> Self::I {
         dot(sum, weights, activations, i32::from)
+    }
+
+    #[inline(always)]
+    unsafe fn end_nibbles(sum: Self::N) -> Self::I {
+        sum
     }
 
     #[inline(always)]

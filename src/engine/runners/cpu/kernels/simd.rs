@@ -21,9 +21,13 @@ pub(super) trait Simd: Copy {
     type I: Copy;
     /// 64 bytes of weights: 4 consecutive elements for each of 16 columns.
     type B: Copy;
+    /// Sums of the products of nibbles over up to a block.
+    type N: Copy;
 
     /// Most rows a tile kernel computes at once; bounded by the registers.
     const ROWS: usize;
+    /// Most queries that attention computes at once: 6 or 12.
+    const QUERIES: usize;
 
     unsafe fn splat(value: f32) -> Self::F;
     unsafe fn load(from: *const f32) -> Self::F;
@@ -72,9 +76,11 @@ pub(super) trait Simd: Copy {
     unsafe fn high_nibbles(weights: Self::B) -> Self::B;
     /// Where a sum of [`Simd::dot_bytes`] begins, given -128 times the sum of its activations.
     unsafe fn start_bytes(minus_128_sums: i32) -> Self::I;
+    unsafe fn start_nibbles() -> Self::N;
     /// Adds to each lane its 4 weights, 0 to 15, times the 4 activations at `activations`.
-    unsafe fn dot_nibbles(sum: Self::I, weights: Self::B, activations: *const i8) -> Self::I;
-    /// The same for signed weights, which are stored with 128 added.
+    unsafe fn dot_nibbles(sum: Self::N, weights: Self::B, activations: *const i8) -> Self::N;
+    unsafe fn end_nibbles(sum: Self::N) -> Self::I;
+    /// Adds to each lane its 4 signed weights, which are stored with 128 added.
     unsafe fn dot_bytes(sum: Self::I, weights: Self::B, activations: *const i8) -> Self::I;
 
     /// Brings the cache line at `address` near; any address may be given.

@@ -8,8 +8,8 @@ use crate::engine::runners::cpu::form::{FORMS, Form};
 /// Puts a position's key and value into their block.
 pub(super) type KeepFn = unsafe fn(*const f32, *const f32, usize, *mut u8, usize);
 
-/// Puts activated gates times ups into its last argument.
-pub(super) type GateFn = unsafe fn(*const f32, *const f32, usize, *mut f32);
+/// Puts rows of activated gates times ups where its last two arguments say.
+pub(super) type GateFn = unsafe fn(*const f32, *const f32, usize, *mut f32, usize);
 
 /// The kernels of one instruction set; their contracts are with their definitions.
 pub(super) struct Kernels {
@@ -22,7 +22,7 @@ pub(super) struct Kernels {
     pub gate: GateFn,
     pub gelu_gate: GateFn,
     pub rope: unsafe fn(*mut f32, *const f32, *const f32, usize, f32),
-    pub best: unsafe fn(*const f32, i32, &mut Best),
+    pub best: unsafe fn(*const f32, i32, &mut [Best]),
     pub attend: unsafe fn(&HeadsCall),
     pub keep: KeepFn,
     /// [`Kernels::attend`] and [`Kernels::keep`] for keys and values in f32.
@@ -64,12 +64,24 @@ macro_rules! kernels {
                 rows::quantise::<$simd>(x, blocks, to, stride);
             }
             $(#[target_feature(enable = $features)])?
-            pub unsafe fn gate(gate: *const f32, up: *const f32, n: usize, out: *mut f32) {
-                rows::gate::<$simd>(gate, up, n, out);
+            pub unsafe fn gate(
+                gate: *const f32,
+                up: *const f32,
+                rows: usize,
+                out: *mut f32,
+                stride: usize,
+            ) {
+                rows::gate::<$simd>(gate, up, rows, out, stride);
             }
             $(#[target_feature(enable = $features)])?
-            pub unsafe fn gelu_gate(gate: *const f32, up: *const f32, n: usize, out: *mut f32) {
-                rows::gelu_gate::<$simd>(gate, up, n, out);
+            pub unsafe fn gelu_gate(
+                gate: *const f32,
+                up: *const f32,
+                rows: usize,
+                out: *mut f32,
+                stride: usize,
+            ) {
+                rows::gelu_gate::<$simd>(gate, up, rows, out, stride);
             }
             $(#[target_feature(enable = $features)])?
             pub unsafe fn rope(
@@ -82,7 +94,7 @@ macro_rules! kernels {
                 rows::rope::<$simd>(x, cos, sin, half, factor);
             }
             $(#[target_feature(enable = $features)])?
-            pub unsafe fn best(values: *const f32, tile: i32, best: &mut Best) {
+            pub unsafe fn best(values: *const f32, tile: i32, best: &mut [Best]) {
                 rows::best::<$simd>(values, tile, best);
             }
             $(#[target_feature(enable = $features)])?

@@ -87,6 +87,9 @@ fn multiply(
         input: input.as_ptr(),
         input_stride: stride,
         out: out.as_mut_ptr().cast(),
+        out_stride: COLUMNS,
+        base: std::ptr::null(),
+        base_stride: 0,
         ahead: tile.as_ptr(),
         lines: 3,
     };
@@ -151,8 +154,8 @@ proptest! {
             let (mut out, mut gelu, mut head) = ([0.0f32; 64], [0.0f32; 64], head.clone());
             // SAFETY: all have the lengths that are given.
             unsafe {
-                (kernels.gate)(gate.as_ptr(), up.as_ptr(), 64, out.as_mut_ptr());
-                (kernels.gelu_gate)(gate.as_ptr(), up.as_ptr(), 64, gelu.as_mut_ptr());
+                (kernels.gate)(gate.as_ptr(), up.as_ptr(), 4, out.as_mut_ptr(), LANES);
+                (kernels.gelu_gate)(gate.as_ptr(), up.as_ptr(), 4, gelu.as_mut_ptr(), LANES);
                 (kernels.rope)(head.as_mut_ptr(), cos.as_ptr(), sin.as_ptr(), half, 0.125);
             }
             out.into_iter().chain(gelu).chain(head).map(f32::to_bits).collect::<Vec<_>>()
@@ -167,9 +170,22 @@ proptest! {
         seed in any::<u32>(), heads in 1usize..8, blocks_wide in 1usize..5, end in 1usize..100,
         window in 1usize..120, exact in any::<bool>(),
     ) {
-        let problem = Problem { seed: u64::from(seed), heads, width: blocks_wide * BLOCK, end, window, exact };
+        let width = blocks_wide * BLOCK;
+        let problem = Problem { seed: u64::from(seed), rows: 1, heads, width, end, window, exact };
         for (isa, kernels) in others() {
             prop_assert_eq!(problem.bits(kernels), problem.bits(SCALAR), "{:?}", isa);
+        }
+    }
+
+    #[test]
+    fn attention_of_rows_together_gives_the_bits_of_each_alone(
+        seed in any::<u32>(), rows in 1usize..7, heads in 1usize..6, end in 1usize..100,
+        window in 1usize..120, exact in any::<bool>(),
+    ) {
+        let problem = Problem { seed: u64::from(seed), rows, heads, width: 96, end, window, exact };
+        let alone: Vec<u32> = (0..rows).flat_map(|row| problem.row(row).bits(SCALAR)).collect();
+        for (isa, kernels) in others().chain([(Isa::Scalar, SCALAR)]) {
+            prop_assert_eq!(&problem.bits(kernels), &alone, "{:?}", isa);
         }
     }
 
@@ -177,7 +193,8 @@ proptest! {
     fn scalar_attention_is_attention(
         seed in any::<u32>(), heads in 1usize..8, end in 1usize..100, window in 1usize..120,
     ) {
-        let problem = Problem { seed: u64::from(seed), heads, width: 32, end, window, exact: true };
+        let seed = u64::from(seed);
+        let problem = Problem { seed, rows: 1, heads, width: 32, end, window, exact: true };
         let expected = problem.definition();
         for (actual, expected) in problem.bits(SCALAR).into_iter().map(f32::from_bits).zip(expected) {
             prop_assert!((f64::from(actual) - expected).abs() < 1e-5, "{} {}", actual, expected);
@@ -229,19 +246,32 @@ fn element(form: Form, tile: &[u8], blocks: usize, column: usize, k: usize) -> f
     }
 }
 
-/// Attention of one row over random keys and values.
+/// Attention of consecutive rows over random keys and values.
 struct Problem {
     seed: u64,
+    rows: usize,
     heads: usize,
     width: usize,
+    /// The position after the first row's.
     end: usize,
     window: usize,
     exact: bool,
 }
 
 impl Problem {
+    /// One of its rows alone.
+    fn row(&self, row: usize) -> Self {
+        Self { rows: 1, end: self.end + row, ..*self }
+    }
+
+    /// A query head of the row at position `end - 1`.
+    fn query(&self, end: usize, head: usize) -> Vec<f32> {
+        floats(self.seed + 10_000 + (100 * end + head) as u64, self.width)
+    }
+
     fn queries(&self) -> Vec<f32> {
-        floats(self.seed, self.heads * self.width)
+        let rows = (0..self.rows).flat_map(|row| (0..self.heads).map(move |head| (row, head)));
+        rows.flat_map(|(row, head)| self.query(self.end + row, head)).collect()
     }
 
     fn key(&self, position: usize) -> Vec<f32> {
@@ -259,29 +289,32 @@ impl Problem {
     fn bits(&self, kernels: &Kernels) -> Vec<u32> {
         let element = if self.exact { 4 } else { 2 };
         let block_bytes = 2 * POSITIONS * self.width * element;
-        let blocks = self.end.div_ceil(POSITIONS);
+        let end = self.end + self.rows - 1;
+        let blocks = end.div_ceil(POSITIONS);
         // what was there before must not matter: fill it with what is not a number
         let mut cache = vec![0xffu8; blocks * block_bytes];
         let (attend, keep) = match self.exact {
             true => (kernels.attend_exactly, kernels.keep_exactly),
             false => (kernels.attend, kernels.keep),
         };
-        for position in 0..self.end {
+        for position in 0..end {
             let (key, value) = (self.key(position), self.value(position));
             let block = cache[position / POSITIONS * block_bytes..].as_mut_ptr();
             // SAFETY: the block is whole, and key and value are as wide.
             unsafe { keep(key.as_ptr(), value.as_ptr(), self.width, block, position % POSITIONS) };
         }
         let stride = blocks * POSITIONS;
-        let (queries, mut scores) = (self.queries(), vec![0.0; self.heads * stride]);
-        let mut out = vec![0.0f32; self.heads * self.width];
+        let queries = self.queries();
+        let mut scores = vec![0.0; self.rows * self.heads * stride];
+        let mut out = vec![0.0f32; queries.len()];
         let call = HeadsCall {
             queries: queries.as_ptr(),
+            rows: self.rows,
             heads: self.heads,
             width: self.width,
             blocks: cache.as_ptr(),
-            start: self.start(),
             end: self.end,
+            window: self.window,
             scores: scores.as_mut_ptr(),
             scores_stride: stride,
             out: out.as_mut_ptr(),
@@ -314,12 +347,30 @@ impl Problem {
 }
 
 #[test]
+fn the_largest_sums_of_nibbles_and_bytes_are_exact() {
+    for form in [Form::U4, Form::U8] {
+        let mut tile = vec![0xff; form.tile_bytes(1)];
+        put(&mut tile[form.block_bytes()..], std::iter::repeat(f16::ONE.to_le_bytes()));
+        for sign in [1.0, -1.0] {
+            let input = records(SCALAR, &[127.0 * sign; BLOCK], 1);
+            // 15 or 127 (a byte of 255 less 128), and the minimum 1 of nibbles
+            let weight = if form == Form::U4 { 16.0 } else { 127.0f32 };
+            let expected = (32.0 * 127.0 * sign * weight).to_bits();
+            for (isa, kernels) in others().chain([(Isa::Scalar, SCALAR)]) {
+                let product = multiply(kernels, form, &tile, &input, 0, 1, 1);
+                assert_eq!(product, [expected; COLUMNS], "{isa:?} {form:?}");
+            }
+        }
+    }
+}
+
+#[test]
 fn the_gate_is_silu_times_up() {
     for step in -400..400 {
         let x = step as f32 * 0.25;
         let (gate, up, mut out) = ([x; LANES], [1.5f32; LANES], [0.0f32; LANES]);
         // SAFETY: 16 elements each.
-        unsafe { (SCALAR.gate)(gate.as_ptr(), up.as_ptr(), LANES, out.as_mut_ptr()) };
+        unsafe { (SCALAR.gate)(gate.as_ptr(), up.as_ptr(), 1, out.as_mut_ptr(), LANES) };
         let expected = f64::from(x) / (1.0 + (-f64::from(x)).exp()) * 1.5;
         let off = (f64::from(out[0]) - expected).abs();
         assert!(off <= 4e-7 * expected.abs() + 1e-30, "{x}: {} {expected}", out[0]);
@@ -332,7 +383,7 @@ fn the_other_gate_is_gelu_times_up() {
         let x = step as f32 * 0.05;
         let (gate, up, mut out) = ([x; LANES], [1.5f32; LANES], [0.0f32; LANES]);
         // SAFETY: 16 elements each.
-        unsafe { (SCALAR.gelu_gate)(gate.as_ptr(), up.as_ptr(), LANES, out.as_mut_ptr()) };
+        unsafe { (SCALAR.gelu_gate)(gate.as_ptr(), up.as_ptr(), 1, out.as_mut_ptr(), LANES) };
         let wide = f64::from(x);
         let inner = (2.0 / std::f64::consts::PI).sqrt() * (wide + 0.044_715 * wide.powi(3));
         let expected = 0.5 * wide * (1.0 + inner.tanh()) * 1.5;
@@ -366,11 +417,14 @@ fn blocks_of_zeros_and_of_almost_nothing_quantise_to_zeros() {
 #[test]
 fn the_best_tile_is_the_first_of_the_greatest_values() {
     for (isa, kernels) in others().chain([(Isa::Scalar, SCALAR)]) {
-        let mut best = Best { values: [f32::NEG_INFINITY; LANES], tiles: [0; LANES] };
+        let mut best = [Best { values: [f32::NEG_INFINITY; LANES], tiles: [0; LANES] }; 2];
         for (tile, value) in [(3, 1.0f32), (4, f32::NAN), (5, 2.0), (6, 2.0), (7, 0.0)] {
-            // SAFETY: 16 values.
-            unsafe { (kernels.best)([value; LANES].as_ptr(), tile, &mut best) };
+            let values = [[value; LANES], [value + 8.0 * f32::from(tile == 7); LANES]];
+            // SAFETY: 16 values for each of two rows.
+            unsafe { (kernels.best)(values.as_ptr().cast(), tile, &mut best) };
         }
-        assert_eq!((best.values, best.tiles), ([2.0; LANES], [5; LANES]), "{isa:?}");
+        let [first, second] = best.map(|best| (best.values, best.tiles));
+        assert_eq!(first, ([2.0; LANES], [5; LANES]), "{isa:?}");
+        assert_eq!(second, ([8.0; LANES], [7; LANES]), "{isa:?}");
     }
 }

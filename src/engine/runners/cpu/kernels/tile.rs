@@ -18,13 +18,18 @@ pub(super) const MAX_ROWS: usize = 8;
 /// `weights` is a whole tile of the kernel's form with `blocks` blocks. `input` is the first
 /// row's record of the first block for quantised forms (the rows lie in one panel), and the
 /// first row's first element for dense ones, whose rows are `input_stride` elements apart and
-/// at least `blocks * 32` long. `out` takes 16 elements for each row.
+/// at least `blocks * 32` long. `out` takes 16 elements for each row, `out_stride` apart; where
+/// `base` is not null it is good for as many, `base_stride` apart, and may be `out`.
 pub(super) struct TileCall {
     pub weights: *const u8,
     pub blocks: usize,
     pub input: *const u8,
     pub input_stride: usize,
     pub out: *mut f32,
+    pub out_stride: usize,
+    /// What is added to the results.
+    pub base: *const f32,
+    pub base_stride: usize,
     /// Weights that are needed soon.
     pub ahead: *const u8,
     /// Cache lines of them to bring near.
@@ -96,8 +101,18 @@ pub(super) unsafe fn quantised<S: Simd, Q: Quants, const R: usize>(call: &TileCa
         scales = scales.add(Q::FORM.scale_bytes());
         record = record.add(PANEL_ROWS * RECORD);
     }
+    finish::<S, R>(call, &totals);
+}
+
+/// Puts the results where they belong.
+#[inline(always)]
+unsafe fn finish<S: Simd, const R: usize>(call: &TileCall, totals: &[S::F; R]) {
     for (r, total) in totals.iter().enumerate() {
-        S::store(call.out.add(r * LANES), *total);
+        let mut total = *total;
+        if !call.base.is_null() {
+            total = S::add(S::load(call.base.add(r * call.base_stride)), total);
+        }
+        S::store(call.out.add(r * call.out_stride), total);
     }
 }
 
@@ -143,17 +158,21 @@ unsafe fn integer_sums<S: Simd, Q: Quants, const R: usize>(
     let mut first = [S::splat_int(0); R];
     let mut second = [S::splat_int(0); R];
     if Q::NIBBLES {
+        let mut sums = [S::start_nibbles(); R];
         for v in 0..4 {
             let vector = S::load_weights(weights.add(64 * v));
             let (low, high) = (S::low_nibbles(vector), S::high_nibbles(vector));
-            for (r, sum) in first.iter_mut().enumerate() {
+            for (r, sum) in sums.iter_mut().enumerate() {
                 let activations = record.add(r * RECORD + 4 * v).cast::<i8>();
                 *sum = S::dot_nibbles(*sum, low, activations);
             }
-            for (r, sum) in first.iter_mut().enumerate() {
+            for (r, sum) in sums.iter_mut().enumerate() {
                 let activations = record.add(r * RECORD + 4 * v + 16).cast::<i8>();
                 *sum = S::dot_nibbles(*sum, high, activations);
             }
+        }
+        for (first, sum) in first.iter_mut().zip(sums) {
+            *first = S::end_nibbles(sum);
         }
         return [first, second];
     }
@@ -230,7 +249,5 @@ pub(super) unsafe fn dense<S: Simd, D: Dense, const R: usize>(call: &TileCall) {
         weights = weights.add(D::FORM.block_bytes());
         input = input.add(BLOCK);
     }
-    for (r, total) in totals.iter().enumerate() {
-        S::store(call.out.add(r * LANES), *total);
-    }
+    finish::<S, R>(call, &totals);
 }
