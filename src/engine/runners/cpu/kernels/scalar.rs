@@ -22,7 +22,7 @@ impl Simd for Scalar {
     type N = [i32; LANES];
 
     const ROWS: usize = 2;
-    const QUERIES: usize = 6;
+    const QUERIES: usize = 12;
 
     #[inline(always)]
     unsafe fn splat(value: f32) -> Self::F {
