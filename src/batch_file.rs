@@ -9,7 +9,7 @@ mod read;
 mod request;
 mod result;
 
-pub use custom_ids::custom_ids;
+pub use custom_ids::{custom_ids, custom_ids_of_job};
 pub use read::read_results;
-pub use request::{Endpoint, LimitField, RequestFile};
+pub use request::{Endpoint, LimitField, RequestFile, request_line};
 pub use result::{Answer, Problem, ResultLine};

@@ -268,7 +268,11 @@ impl Collector {
                 self.rows.get_mut(row)?.end = Some(Err(failure.clone()));
                 return Some(failure);
             }
-            Event::Step { .. } | Event::Memory(_) | Event::Server(_) | Event::Notice(_) => {}
+            Event::Step { .. }
+            | Event::Memory(_)
+            | Event::Server(_)
+            | Event::Job(_)
+            | Event::Notice(_) => {}
         }
         None
     }

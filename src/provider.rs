@@ -16,6 +16,7 @@ mod fingerprint;
 mod framing;
 mod http;
 pub mod info;
+pub mod job;
 mod kv_count;
 mod limits;
 mod listing;
@@ -24,6 +25,7 @@ mod load;
 pub mod local;
 mod mlx;
 mod ndjson;
+mod offline;
 mod ollama;
 mod openai;
 pub mod price;
@@ -38,6 +40,8 @@ pub mod spec;
 mod sse;
 mod window;
 
+use std::sync::Arc;
+
 use async_trait::async_trait;
 use tokio_util::sync::CancellationToken;
 
@@ -49,6 +53,7 @@ pub use event::{
 };
 pub use failure::{Failure, FailureKind};
 pub use info::{Batching, ProviderInfo, Support, TokenCounts};
+pub use job::{JobCounts, JobEvent, JobKeeper, JobRecord};
 pub use listing::ListedModel;
 pub use price::{Price, Prices};
 pub use registry::{OpenProvider, Outlook, Registry};
@@ -105,9 +110,42 @@ pub trait Provider: Send + Sync {
         cancel: CancellationToken,
     ) -> Result<(), Failure>;
 
+    /// Runs many rows as one batch job in the provider's own time, and follows it to its end.
+    /// What a later session needs is given to `keeper` before each step is taken; `jobs` is what
+    /// earlier sessions kept of this list's jobs, and those that are not over are gone on with
+    /// before anything new is submitted.
+    ///
+    /// Rows have neither a first text nor times of their own: they end when the results are here.
+    /// A failed call ends no job: its rows stay open, and a later call finds it again. Cancelling
+    /// ends the job at the provider and takes what it had finished.
+    ///
+    /// # Errors
+    /// [`FailureKind::Unsupported`] where there are no batch jobs, with the reason and what to use
+    /// instead.
+    async fn run_offline(
+        &self,
+        requests: Vec<Request>,
+        jobs: Vec<JobRecord>,
+        keeper: Arc<dyn JobKeeper>,
+        sink: Sink,
+        cancel: CancellationToken,
+    ) -> Result<(), Failure> {
+        let _ = (requests, jobs, keeper, sink, cancel);
+        Err(no_offline(self.info()))
+    }
+
     /// Memory of the device that computes, now, where no probe of the machine can read it and
     /// the provider can.
     fn device_memory(&self) -> Option<GpuSample> {
         None
     }
+}
+
+/// The failure of offline mode where there is none.
+fn no_offline(info: &ProviderInfo) -> Failure {
+    let why = match &info.offline {
+        Support::No { reason, instead } => format!("{reason}; {instead}"),
+        Support::Yes => "it has no batch jobs; use batched".to_owned(),
+    };
+    Failure::new(FailureKind::Unsupported, format!("{} cannot run offline: {why}", info.provider))
 }

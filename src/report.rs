@@ -35,7 +35,7 @@ pub use compare::{Comparison, Form, compare};
 pub use export::{Export, write_atomically};
 pub use figures::{Energy, Figures, PeakBytes};
 pub use format::Format;
-pub use lane::{BatchSizeChange, Detail, Lane, LaneFailure, LaneStatus, Repeat, Row};
+pub use lane::{BatchJob, BatchSizeChange, Detail, Lane, LaneFailure, LaneStatus, Repeat, Row};
 pub use over_time::OverTime;
 pub use read::{MOST_REPORT_BYTES, read};
 pub use run::{Run, RunFacts};

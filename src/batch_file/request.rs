@@ -64,6 +64,15 @@ impl FromStr for Endpoint {
     }
 }
 
+/// A line of a batch, its newline included.
+pub fn request_line(custom_id: &str, endpoint: Endpoint, body: Map<String, Value>) -> Vec<u8> {
+    let url = endpoint.path();
+    let line = json!({"custom_id": custom_id, "method": "POST", "url": url, "body": body});
+    let mut line = line.to_string().into_bytes();
+    line.push(b'\n');
+    line
+}
+
 impl RequestFile<'_> {
     /// The whole batch, a line a prompt.
     ///
@@ -72,14 +81,7 @@ impl RequestFile<'_> {
     pub fn write(&self, list: &PromptList) -> Result<Vec<u8>, String> {
         let mut file = Vec::new();
         for (id, prompt) in custom_ids(list).iter().zip(&list.prompts) {
-            let line = json!({
-                "custom_id": id,
-                "method": "POST",
-                "url": self.endpoint.path(),
-                "body": self.body(prompt)?,
-            });
-            file.extend_from_slice(line.to_string().as_bytes());
-            file.push(b'\n');
+            file.extend(request_line(id, self.endpoint, self.body(prompt)?));
         }
         Ok(file)
     }

@@ -91,6 +91,12 @@ impl Journal {
                 let row = JournalRow::new(self.lane, pass.repeat, *row, record);
                 self.write(&Line::Row(Box::new(row)))
             }
+            RunEvent::Provider(Event::Job(event)) if event.is_kept() => {
+                let pass = recorder.lanes.get(self.lane).and_then(LaneRecord::pass);
+                let Some(repeat) = pass.map(|pass| pass.repeat) else { return Ok(()) };
+                self.write(&Line::Job { lane: self.lane, repeat, event: event.clone() })?;
+                self.file.sync_data()
+            }
             RunEvent::LaneFinished { .. } => {
                 let Some(lane) = recorder.lanes.get(self.lane) else { return Ok(()) };
                 let Some(pass) = lane.pass() else { return Ok(()) };

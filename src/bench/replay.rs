@@ -14,7 +14,7 @@ use super::journal::Recorded;
 use super::recorder::{LaneRecord, Pass, Recorder, RowRecord, RowState};
 use super::run::{Controls, RunHandle};
 use crate::probe::{Reading, Sample};
-use crate::provider::{Event, Failure, Stamped};
+use crate::provider::{Event, Failure, JobEvent, JobRecord, Stamped};
 
 /// Pieces that all rows of a pass are given in, at most.
 const MOST_PIECES: usize = 400_000;
@@ -94,6 +94,9 @@ pub fn events(lane: usize, pass: &Pass) -> Vec<(Duration, RunEvent)> {
         let memory = crate::provider::EngineMemory { weights, kv };
         events.push((Duration::ZERO, RunEvent::Provider(Event::Memory(memory))));
     }
+    for job in &pass.jobs {
+        events.extend(job_events(job));
+    }
     let changes = pass.batch_sizes.iter().skip(1);
     events.extend(changes.map(|(at, size)| (*at, RunEvent::BatchSize(*size))));
     events
@@ -110,6 +113,14 @@ pub fn events(lane: usize, pass: &Pass) -> Vec<(Duration, RunEvent)> {
     let end = events.last().map_or(end, |(at, _)| end.max(*at));
     events.push((end, RunEvent::LaneFinished { failure: pass.failure.clone() }));
     events
+}
+
+/// How a job stands in the end is all that is known of it.
+fn job_events(job: &JobRecord) -> [(Duration, RunEvent); 2] {
+    let JobRecord { name, planned_at, rows, status, counts, .. } = job.clone();
+    let planned = JobEvent::Planned { name: name.clone(), at: planned_at, rows };
+    let status = JobEvent::Status { name, status: status.unwrap_or_default(), counts };
+    [planned, status].map(|event| (Duration::ZERO, RunEvent::Provider(Event::Job(event))))
 }
 
 fn memory(bytes: u64, pass: &Pass) -> Sample {
@@ -150,6 +161,10 @@ fn row_events(
         }
     }
     let end = record.finished.or(record.last_token).unwrap_or_default();
+    if record.last_token.is_none() && !record.text.is_empty() {
+        let (count, ids, text) = (record.counted, record.ids.clone(), record.text.clone());
+        push(end, Event::Tokens { row, count, ids, text });
+    }
     match (record.state, &record.failure) {
         (RowState::Failed, Some(failure)) => {
             push(end, Event::Failed { row, failure: failure.clone() });

@@ -33,6 +33,10 @@ pub fn import(args: &ImportBatchArgs, out: &mut impl Write) -> anyhow::Result<Ex
     let started_at = Timestamp::now();
     let list = export_batch::load(&args.prompts)?;
     let mut plan = plan(&args.prompts.prompts, &list);
+    // a claim about a lane that cannot be there is told before anything is read
+    for assertion in &args.output.assertions {
+        assertion.check(&plan)?;
+    }
     let mut imported = Imported::new(&plan, custom_ids(&list));
     for path in &args.results {
         read(path, &mut imported)?;

@@ -8,7 +8,7 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use crate::bench::event::RunEvent;
 use crate::bench::recorder::{LaneRecord, LaneState, Pass, Recorder};
-use crate::provider::{Event, ServerEvent};
+use crate::provider::{Event, JobEvent, ServerEvent};
 use crate::text::visible;
 use crate::units;
 
@@ -19,6 +19,8 @@ const REFRESH: Duration = Duration::from_millis(100);
 pub struct Progress {
     style: Style,
     drawn: Option<Instant>,
+    /// How a batch job stood when it was told last.
+    job: Option<String>,
 }
 
 enum Style {
@@ -35,7 +37,7 @@ impl Progress {
             (false, true) => Style::Bar(None),
             (false, false) => Style::Lines,
         };
-        Self { style, drawn: None }
+        Self { style, drawn: None, job: None }
     }
 
     /// Follows an event that `recorder` has taken.
@@ -49,6 +51,7 @@ impl Progress {
             RunEvent::Provider(Event::Server(ServerEvent::Allowed(allowed))) => {
                 self.allowed(*allowed, recorder);
             }
+            RunEvent::Provider(Event::Job(JobEvent::Status { .. })) => self.job(recorder),
             RunEvent::Provider(_)
             | RunEvent::Probe(_)
             | RunEvent::Lag(_)
@@ -67,6 +70,20 @@ impl Progress {
             }
             (Style::Lines, None) => eprintln!("as many requests at once as before"),
             (Style::Bar(_) | Style::Quiet, _) => self.refresh(recorder),
+        }
+    }
+
+    /// How a batch job stands: live in the bar, a line when it changes where there is none.
+    fn job(&mut self, recorder: &Recorder) {
+        if matches!(self.style, Style::Lines) {
+            let pass = recorder.running.and_then(|lane| recorder.lanes.get(lane)?.pass());
+            let words = pass.and_then(Pass::last_job).map(|job| visible(&job.words()));
+            if let Some(words) = words.filter(|words| self.job.as_ref() != Some(words)) {
+                eprintln!("{words}");
+                self.job = Some(words);
+            }
+        } else {
+            self.refresh(recorder);
         }
     }
 
@@ -131,7 +148,8 @@ impl Progress {
             bar.set_position((pass.done + pass.failed) as u64);
             if wall > 0.0 {
                 let speed = units::throughput(pass.output_tokens as f64 / wall);
-                bar.set_message([vec![speed], live(record, pass)].concat().join("  "));
+                let speed = Some(speed).filter(|_| pass.jobs.is_empty()).into_iter().collect();
+                bar.set_message([speed, live(record, pass)].concat().join("  "));
             }
         }
     }
@@ -152,6 +170,7 @@ impl Progress {
 /// What a server asks for and what the lane has cost so far.
 fn live(lane: &LaneRecord, pass: &Pass) -> Vec<String> {
     let mut facts = Vec::new();
+    facts.extend(pass.last_job().map(|job| visible(&job.words())));
     facts.extend(pass.serving.allowed.map(|allowed| format!("≤{allowed} at once")));
     facts.extend(Some(pass.retries()).filter(|n| *n > 0).map(|n| format!("{n} sent again")));
     let price = lane.info.as_ref().and_then(|info| info.price.as_ref());

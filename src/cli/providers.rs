@@ -10,7 +10,10 @@ struct Row {
     runs: &'static str,
     needs: &'static str,
     batching: &'static str,
+    offline: &'static str,
 }
+
+const NONE: &str = "none";
 
 const WINDOW: &str = "window: up to that many single requests at once";
 
@@ -22,6 +25,7 @@ const PROVIDERS: &[Row] = &[
         batching: "native: the rows of a batch share each forward pass, and a finished row's \
                    slot is refilled at once; architectures that only run one row at a time \
                    refuse batches and say so",
+        offline: NONE,
     },
     Row {
         name: "openai",
@@ -29,24 +33,28 @@ const PROVIDERS: &[Row] = &[
         needs: "--base-url of the server, or OPENAI_API_KEY and --model for OpenAI itself",
         batching: "window: up to that many single requests at once; with --raw, prompt_array: \
                    one request carries that many prompts, where the server takes it",
+        offline: "the Batch API, at half the price",
     },
     Row {
         name: "anthropic",
         runs: "Anthropic's messages API, from the vendor or a server that speaks it",
         needs: "--base-url of the server, or ANTHROPIC_API_KEY and --model for Anthropic itself",
         batching: WINDOW,
+        offline: "Message Batches, at half the price",
     },
     Row {
         name: "ollama",
         runs: "Ollama, over its native API",
         needs: "a running server; --base-url where it is not http://127.0.0.1:11434",
         batching: WINDOW,
+        offline: NONE,
     },
     Row {
         name: "lmstudio",
         runs: "LM Studio",
         needs: "a running server; --base-url where it is not http://127.0.0.1:1234",
         batching: WINDOW,
+        offline: NONE,
     },
     Row {
         name: "mlx",
@@ -55,6 +63,7 @@ const PROVIDERS: &[Row] = &[
                 is a folder or a Hugging Face repository",
         batching: "native: the rows of a batch share each forward pass of mlx-lm's \
                    BatchGenerator, and a finished row's slot is refilled at once",
+        offline: NONE,
     },
 ];
 
@@ -63,8 +72,9 @@ const PROVIDERS: &[Row] = &[
 /// # Errors
 /// The output cannot be written.
 pub fn list(out: &mut impl Write) -> anyhow::Result<()> {
-    for Row { name, runs, needs, batching } in PROVIDERS {
+    for Row { name, runs, needs, batching, offline } in PROVIDERS {
         writeln!(out, "{name}\n  runs:     {runs}\n  needs:    {needs}\n  batching: {batching}")?;
+        writeln!(out, "  offline:  {offline}")?;
     }
     writeln!(out, "\nkeys: --api-key-env names the environment variable that holds the key")?;
     Ok(())

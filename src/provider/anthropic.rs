@@ -15,17 +15,21 @@ use super::exchange::{Ask, Exchange};
 use super::fingerprint::{Fingerprint, Kind};
 use super::framing::Framing;
 use super::http::{Http, KeyStyle};
-use super::openai::{check_options, messages, number, served};
+use super::offline::JobApi;
+use super::offline::anthropic::AnthropicJobs;
+use super::openai::{check_options, has_jobs, messages, number, served};
 use super::rejection::plain;
 use super::server::{Dialect, Server, is_raw_text};
-use super::{Failure, FailureKind, ListedModel, Provider, ProviderSpec, Request, listing};
+use super::{
+    Failure, FailureKind, ListedModel, Provider, ProviderInfo, ProviderSpec, Request, listing,
+};
 use crate::prompts::Content;
 use crate::sampling::Sampling;
 use event::EventDecoder;
 
 /// How this API is spoken to one server.
 #[derive(Debug)]
-struct Anthropic {
+pub(super) struct Anthropic {
     address: Address,
     model: String,
     takes_sampling: bool,
@@ -70,7 +74,8 @@ pub(super) async fn open(
         let text = "greedy is not possible: this API version takes no temperature";
         found.details.push(("sampling".into(), text.into()));
     }
-    let info = served("anthropic", &model, &http, &found);
+    let offline = has_jobs(found.kind, &http, "messages/batches").await;
+    let info = ProviderInfo { offline, ..served("anthropic", &model, &http, &found) };
     let dialect = Anthropic { address: http.address().clone(), model, takes_sampling };
     let exchange = Exchange::new(http, &spec.server);
     Ok(Arc::new(Server::new(info, exchange, found.kind, dialect)))
@@ -116,6 +121,26 @@ impl Dialect for Anthropic {
     type Decoder = EventDecoder;
 
     fn ask(&self, request: &Request) -> Result<Ask, Failure> {
+        let mut body = self.message(request)?;
+        body.insert("stream".into(), true.into());
+        let body = serde_json::to_vec(&body)
+            .map_err(|error| Failure::new(FailureKind::Internal, error.to_string()))?;
+        let (url, max_tokens) = (self.address.api("messages"), request.sampling.max_tokens);
+        Ok(Ask { url, body, framing: Framing::Sse, rows: vec![request.row], max_tokens })
+    }
+
+    fn decoder(&self, _raw: bool) -> EventDecoder {
+        EventDecoder::default()
+    }
+
+    fn jobs<'a>(&'a self, http: &'a Http) -> Option<Box<dyn JobApi + 'a>> {
+        Some(Box::new(AnthropicJobs { http, api: self }))
+    }
+}
+
+impl Anthropic {
+    /// The body of a message, without a stream.
+    pub fn message(&self, request: &Request) -> Result<Map<String, Value>, Failure> {
         if is_raw_text(request) {
             let message = "the messages API has no raw prompts: leave out --raw";
             return Err(Failure::new(FailureKind::Unsupported, message));
@@ -126,23 +151,13 @@ impl Dialect for Anthropic {
             body.insert("system".into(), system.into());
         }
         body.insert("messages".into(), messages(&turns));
-        let body = serde_json::to_vec(&body)
-            .map_err(|error| Failure::new(FailureKind::Internal, error.to_string()))?;
-        let (url, max_tokens) = (self.address.api("messages"), request.sampling.max_tokens);
-        Ok(Ask { url, body, framing: Framing::Sse, rows: vec![request.row], max_tokens })
+        Ok(body)
     }
 
-    fn decoder(&self, _raw: bool) -> EventDecoder {
-        EventDecoder::default()
-    }
-}
-
-impl Anthropic {
     fn parameters(&self, sampling: &Sampling) -> Result<Map<String, Value>, Failure> {
         let mut body = Map::new();
         body.insert("model".into(), self.model.clone().into());
         body.insert("max_tokens".into(), sampling.max_tokens.into());
-        body.insert("stream".into(), true.into());
         let never = [("min_p", sampling.min_p.is_some()), ("ignore_eos", sampling.ignore_eos)];
         if let Some((name, _)) = never.iter().find(|(_, given)| *given) {
             return Err(unsupported(&format!("the messages API takes no {name}: leave it out")));

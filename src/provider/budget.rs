@@ -108,6 +108,13 @@ impl Spending {
         Ok(Reservation { spending: self.clone(), amount, settled: false })
     }
 
+    /// Counts what was submitted in an earlier session; an unknown cost counts as nothing, since
+    /// nobody can tell it.
+    pub(super) fn spent(&self, usage: Option<Usage>) {
+        let cost = usage.and_then(|usage| self.price.cost(usage, None));
+        self.budget.spent_before(cost.unwrap_or(0.0));
+    }
+
     /// The most that a row can cost: a token stands for one byte at least.
     fn most(&self, request: &Request) -> f64 {
         let content = &request.prompt.content;
@@ -168,7 +175,7 @@ mod tests {
     /// A dollar a generated token; prompts are free.
     fn spending(limit: f64) -> Spending {
         let date = jiff::civil::date(2026, 11, 1);
-        let price = Price { input: 0.0, cached_input: None, output: 1e6, date };
+        let price = Price { input: 0.0, cached_input: None, output: 1e6, batch: None, date };
         Spending { budget: Arc::new(Budget::new(limit)), price }
     }
 

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc::UnboundedSender;
 
-use super::Failure;
+use super::{Failure, JobEvent};
 
 /// An event and the moment it happened.
 ///
@@ -64,6 +64,8 @@ pub enum Event {
     Memory(EngineMemory),
     /// What a server did or told besides text.
     Server(ServerEvent),
+    /// What happens to a batch job.
+    Job(JobEvent),
     /// Something the user should know; it ends nothing.
     Notice(String),
 }

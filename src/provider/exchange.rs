@@ -97,6 +97,10 @@ impl Exchange {
         &self.http
     }
 
+    pub fn policy(&self) -> RetryPolicy {
+        self.policy
+    }
+
     /// Runs a request to its end. When it returns well, all of its rows have ended well.
     pub async fn run<D: Decoder>(
         &self,
@@ -130,7 +134,7 @@ impl Exchange {
         loop {
             let permit = self.admit(ask, retry, call).await;
             let ended = self.attempt(ask, decoder, delivery, call.sink).await;
-            let Rejection { failure, again } = match ended {
+            let Rejection { failure, again, .. } = match ended {
                 Ok(()) => {
                     tell_allowed(permit.succeeded(), call.sink);
                     return Ok(());
@@ -181,7 +185,7 @@ impl Exchange {
     ) -> Result<(), Rejection> {
         let first = self.send(ask, decoder(), delivery, Connection::Kept).await;
         match first {
-            Err(Rejection { failure, again: Again::AtOnce }) if self.policy.retries > 0 => {
+            Err(Rejection { failure, again: Again::AtOnce, .. }) if self.policy.retries > 0 => {
                 tell_again(ask, &failure, Duration::ZERO, sink);
                 self.send(ask, decoder(), delivery, Connection::New).await
             }
@@ -318,7 +322,7 @@ impl Cut {
             true => Again::Backoff,
             false => Again::Never,
         };
-        Rejection { failure, again }
+        Rejection { failure, again, definite: false }
     }
 }
 

@@ -14,6 +14,8 @@ use reqwest::{Client, RequestBuilder, Response, StatusCode, Url, redirect};
 use serde_json::Value;
 
 use super::address::Address;
+use super::framing::TooLong;
+use super::ndjson::NdjsonSplitter;
 use super::rejection::{Rejection, plain};
 use super::retry::Again;
 use super::secret::Secret;
@@ -70,6 +72,10 @@ const IDLE_TIMEOUT: Duration = Duration::from_secs(600);
 const ASK_TIMEOUT: Duration = Duration::from_secs(10);
 const ANSWER_LIMIT: usize = 16 << 20;
 const ERROR_LIMIT: usize = 64 << 10;
+/// The longest line of a file of results.
+const LINE_LIMIT: usize = 64 << 20;
+/// The largest file of results.
+const LINES_LIMIT: usize = 2 << 30;
 
 impl Http {
     /// A client for the server of a spec. `key_env` names the variable of the key, if there
@@ -128,6 +134,50 @@ impl Http {
         let request = self.client(Connection::New)?.post(url.clone()).json(body);
         let answer = self.whole(request, self.idle_timeout, Connection::New).await?;
         self.parse(&url, &answer.body)
+    }
+
+    /// Posts a body of any type once, over a connection of its own, whatever breaks, and takes the
+    /// whole answer, a JSON document.
+    pub async fn post_once(
+        &self,
+        url: Url,
+        content: &str,
+        body: Vec<u8>,
+    ) -> Result<Value, Rejection> {
+        let over = Connection::New;
+        let request = self.client(over)?.post(url.clone()).header(CONTENT_TYPE, content);
+        let answer = self.whole(request.body(body), self.idle_timeout, over).await?;
+        self.parse(&url, &answer.body)
+    }
+
+    /// Gets a file of lines, which may be long and take its time. Blank lines are skipped.
+    pub async fn get_lines(
+        &self,
+        url: Url,
+        take: &mut (dyn FnMut(&[u8]) + Send),
+    ) -> Result<(), Rejection> {
+        let request = self.client(Connection::New)?.get(url);
+        let mut response = self.send(request, self.idle_timeout, Connection::New).await?;
+        let mut splitter = NdjsonSplitter::new(LINE_LIMIT);
+        let mut take = |line: &[u8]| {
+            take(line);
+            Ok(())
+        };
+        let mut size = 0;
+        while let Some(chunk) = response.chunk().await.map_err(|error| self.broken(&error))? {
+            size += chunk.len();
+            let split = match size > LINES_LIMIT {
+                true => Err(TooLong { limit: LINES_LIMIT }),
+                false => splitter.push(&chunk, &mut take),
+            };
+            split.map_err(|error| self.too_long(error))?;
+        }
+        splitter.finish(take).map_err(|error: TooLong| self.too_long(error))
+    }
+
+    fn too_long(&self, error: TooLong) -> Rejection {
+        let what = format!("{} sent results with {error}", self.address);
+        Rejection::never(Failure::new(FailureKind::Protocol, what))
     }
 
     /// Gets anything.
@@ -270,7 +320,8 @@ impl Http {
         } else {
             (format!("the connection to {server} broke: {cause}"), Again::Backoff)
         };
-        Rejection { failure: Failure::new(FailureKind::Transport, message), again }
+        let failure = Failure::new(FailureKind::Transport, message);
+        Rejection { failure, again, definite: false }
     }
 
     /// Takes keys out of a text.

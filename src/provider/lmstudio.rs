@@ -11,7 +11,7 @@ use serde_json::Value;
 use super::fingerprint::{Fingerprint, Kind};
 use super::http::Http;
 use super::listing::{ListedModel, in_context};
-use super::openai::{Body, build, connect, reach};
+use super::openai::{Body, build, connect, no_jobs, reach};
 use super::rejection::plain;
 use super::{Failure, FailureKind, Provider, ProviderSpec};
 
@@ -53,7 +53,7 @@ pub(super) async fn open(
         details: model.details(),
     };
     let body = Body::new(model.name, Kind::LmStudio, &spec.server);
-    Ok(Arc::new(build("lmstudio", spec, http, found, body)))
+    Ok(Arc::new(build("lmstudio", spec, http, found, body, no_jobs("LM Studio"))))
 }
 
 /// The models that are downloaded, loaded or not.

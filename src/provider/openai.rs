@@ -11,12 +11,15 @@ mod chunk;
 use std::sync::Arc;
 
 use reqwest::header::HeaderMap;
+use serde_json::Value;
 
 use super::address::Address;
 use super::exchange::{Ask, Exchange};
 use super::fingerprint::{Fingerprint, Kind};
 use super::framing::Framing;
 use super::http::{Http, KeyStyle};
+use super::offline::JobApi;
+use super::offline::openai::OpenAiJobs;
 use super::server::{Dialect, Server, is_raw_text};
 use super::{
     Batching, Failure, FailureKind, ListedModel, Provider, ProviderInfo, ProviderSpec, Request,
@@ -68,7 +71,8 @@ pub(super) async fn open(
     let model = found.choose_model(spec)?;
     let body = Body::new(model, found.kind, &spec.server);
     found.details.extend(body.details());
-    Ok(Arc::new(build("openai", spec, http, found, body)))
+    let offline = has_jobs(found.kind, &http, "batches").await;
+    Ok(Arc::new(build("openai", spec, http, found, body, offline)))
 }
 
 /// The models that the server lists.
@@ -113,7 +117,11 @@ pub(super) fn check_options(spec: &ProviderSpec, offline: bool) -> Result<(), Fa
         let message = format!("{option} is for the local provider: leave it out for {name}");
         return Err(Failure::new(FailureKind::InvalidRequest, message));
     }
-    match (offline, no_offline()) {
+    let jobs = match name.as_str() {
+        "openai" | "anthropic" => Support::Yes,
+        other => no_jobs(other),
+    };
+    match (offline, jobs) {
         (true, Support::No { reason, instead }) => {
             let message = format!("{name} cannot run offline: {reason}; {instead}");
             Err(Failure::new(FailureKind::Unsupported, message))
@@ -122,10 +130,29 @@ pub(super) fn check_options(spec: &ProviderSpec, offline: bool) -> Result<(), Fa
     }
 }
 
-fn no_offline() -> Support {
+/// What a server without batch jobs says.
+pub(super) fn no_jobs(server: &str) -> Support {
     Support::No {
-        reason: "this version has no batch jobs for it".into(),
-        instead: "use batched".into(),
+        reason: format!("{server} has no batch jobs"),
+        instead: "use batched, or export-batch for an engine that reads batch files".into(),
+    }
+}
+
+/// Whether a server has batch jobs. One that is not known is given the chance; one that is known
+/// to have none may be imitated by another that has, so it is asked for its list.
+pub(super) async fn has_jobs(kind: Kind, http: &Http, list: &str) -> Support {
+    match kind {
+        Kind::OpenAi | Kind::Anthropic | Kind::Unknown => Support::Yes,
+        Kind::LlamaCpp
+        | Kind::Vllm
+        | Kind::SgLang
+        | Kind::Tgi
+        | Kind::MlxLm
+        | Kind::Ollama
+        | Kind::LmStudio => match http.get_json(http.address().api(list)).await {
+            Ok(answer) if answer.get("data").is_some_and(Value::is_array) => Support::Yes,
+            Ok(_) | Err(_) => no_jobs(&kind.to_string()),
+        },
     }
 }
 
@@ -136,8 +163,9 @@ pub(super) fn build(
     http: Http,
     found: Fingerprint,
     body: Body,
+    offline: Support,
 ) -> Server<OpenAi> {
-    let info = served(name, body.model(), &http, &found);
+    let info = ProviderInfo { offline, ..served(name, body.model(), &http, &found) };
     let takes_arrays =
         matches!(found.kind, Kind::OpenAi | Kind::LlamaCpp | Kind::Vllm | Kind::SgLang);
     let dialect = OpenAi {
@@ -157,7 +185,7 @@ pub(super) fn served(name: &str, model: &str, http: &Http, found: &Fingerprint) 
         device: http.address().to_string(),
         details: found.details.clone(),
         batching: Batching::Window,
-        offline: no_offline(),
+        offline: no_jobs(name),
         context_length: found.context_length,
         token_counts: TokenCounts::Exact,
         price: None,
@@ -187,6 +215,10 @@ impl Dialect for OpenAi {
 
     fn ask_many(&self, requests: &[Request]) -> Result<Ask, Failure> {
         Ok(self.to("completions", self.body.completions(requests)?, requests))
+    }
+
+    fn jobs<'a>(&'a self, http: &'a Http) -> Option<Box<dyn JobApi + 'a>> {
+        Some(Box::new(OpenAiJobs { http, body: &self.body }))
     }
 }
 

@@ -20,6 +20,9 @@ pub struct Price {
     pub cached_input: Option<f64>,
     /// Generated tokens, hidden reasoning included.
     pub output: f64,
+    /// What a token in a batch job costs, as a share of these prices; unknown where absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub batch: Option<f64>,
     /// The day on which the price was read.
     pub date: jiff::civil::Date,
 }
@@ -83,6 +86,14 @@ impl Prices {
 }
 
 impl Price {
+    /// The price in a batch job, where that is known. Tokens from the vendor's cache count as
+    /// others: what they cost there is not known.
+    pub fn in_a_job(&self) -> Option<Self> {
+        let share = self.batch?;
+        let (input, output) = (self.input * share, self.output * share);
+        Some(Self { input, cached_input: None, output, batch: None, date: self.date })
+    }
+
     /// What these tokens cost, US dollars; absent where a count is not known.
     pub fn cost(&self, usage: Usage, cached_tokens: Option<usize>) -> Option<f64> {
         let prompt = usage.prompt_tokens?;
@@ -120,7 +131,7 @@ fn entry(mut table: toml::Table) -> Result<Entry, String> {
     let (server, model) = (text("server")?, text("model")?);
     let wrong = |error: &str| format!("the price of {model} on {server}: {error}");
     let price: Price = table.try_into().map_err(|error: toml::de::Error| wrong(error.message()))?;
-    let all = [Some(price.input), price.cached_input, Some(price.output)];
+    let all = [Some(price.input), price.cached_input, Some(price.output), price.batch];
     if all.iter().flatten().any(|price| !price.is_finite() || *price < 0.0) {
         return Err(wrong("a price is a number that is not below 0"));
     }
@@ -169,6 +180,16 @@ mod tests {
         assert_eq!(price.cost(usage(1_000_000, 1_000_000), None), Some(2.0));
         let cached = price.cost(usage(1_000_000, 0), Some(500_000)).unwrap();
         assert!((cached - 0.25).abs() < 1e-9, "{cached}");
+    }
+
+    #[test]
+    fn a_batch_job_costs_its_share_and_an_unknown_amount_where_no_share_is_given() {
+        let prices = Prices { entries: parse(EMBEDDED).unwrap() };
+        let price = prices.find("api.openai.com", "gpt-4.1-mini").unwrap();
+        let cost = price.in_a_job().unwrap().cost(usage(1_000_000, 1_000_000), Some(500_000));
+        assert_eq!(cost, Some(1.0));
+        assert!(prices.entries.iter().all(|entry| entry.price.in_a_job().is_some()));
+        assert_eq!(Price { batch: None, ..price.clone() }.in_a_job(), None);
     }
 
     #[test]

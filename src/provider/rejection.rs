@@ -14,6 +14,8 @@ use super::{Failure, FailureKind};
 pub(super) struct Rejection {
     pub failure: Failure,
     pub again: Again,
+    /// The server took the request, understood it and did nothing: a status of 400 to 499.
+    pub definite: bool,
 }
 
 /// An error as a server words it.
@@ -194,7 +196,7 @@ impl Complaint {
 impl Rejection {
     /// A failure that would be the same the next time.
     pub fn never(failure: Failure) -> Self {
-        Self { failure, again: Again::Never }
+        Self { failure, again: Again::Never, definite: false }
     }
 
     /// A request that was answered with a status other than success.
@@ -215,7 +217,8 @@ impl Rejection {
             (true, _) | (_, false) => Again::Never,
             (false, true) => wait.map_or(Again::Backoff, Again::After),
         };
-        Self { failure, again }
+        let definite = status.is_client_error() && status != StatusCode::REQUEST_TIMEOUT;
+        Self { failure, again, definite }
     }
 }
 

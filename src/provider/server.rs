@@ -1,6 +1,7 @@
 //! A provider behind a server: the same for every API; a [`Dialect`] says how one is spoken.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 use std::time::Instant;
 
 use async_trait::async_trait;
@@ -8,10 +9,12 @@ use tokio_util::sync::CancellationToken;
 
 use super::exchange::{Ask, Broken, Call, Decoder, Exchange};
 use super::fingerprint::Kind;
+use super::http::Http;
 use super::load::LoadReader;
+use super::offline::{JobApi, Offline};
 use super::{
-    BatchSize, Batching, Event, Failure, FailureKind, Provider, ProviderInfo, Request, ServerEvent,
-    ServerLoad, ServerMemory, Sink, window,
+    BatchSize, Batching, Event, Failure, FailureKind, JobKeeper, JobRecord, Provider, ProviderInfo,
+    Request, ServerEvent, ServerLoad, ServerMemory, Sink, Support, window,
 };
 use crate::prompts::Content;
 
@@ -41,6 +44,12 @@ pub(super) trait Dialect: Send + Sync {
     fn ask_many(&self, requests: &[Request]) -> Result<Ask, Failure> {
         let _ = requests;
         Err(Failure::new(FailureKind::Unsupported, "this API takes one prompt a request"))
+    }
+
+    /// Its batch jobs, where it has them.
+    fn jobs<'a>(&'a self, http: &'a Http) -> Option<Box<dyn JobApi + 'a>> {
+        let _ = http;
+        None
     }
 
     /// Memory the server holds for the model, as far as it is known.
@@ -192,6 +201,31 @@ impl<D: Dialect> Provider for Server<D> {
         }
         self.arrays(raw, &batch_size, call).await?;
         self.window(others, &batch_size, call).await
+    }
+
+    async fn run_offline(
+        &self,
+        requests: Vec<Request>,
+        jobs: Vec<JobRecord>,
+        keeper: Arc<dyn JobKeeper>,
+        sink: Sink,
+        cancel: CancellationToken,
+    ) -> Result<(), Failure> {
+        let http = self.exchange.http();
+        let (Support::Yes, Some(api)) = (&self.info.offline, self.dialect.jobs(http)) else {
+            return Err(super::no_offline(&self.info));
+        };
+        let server = http.address().to_string();
+        let offline = Offline {
+            api: &*api,
+            server: &server,
+            scrub: &|text| http.scrub(text),
+            policy: self.exchange.policy(),
+            keeper: &*keeper,
+            sink: &sink,
+            cancel: &cancel,
+        };
+        offline.run(requests, jobs).await
     }
 }
 

@@ -1,8 +1,8 @@
 //! Makes a report from the record of a run.
 
 use super::{
-    BatchSizeChange, BatchSizes, Detail, Figures, Lane, LaneFailure, LaneStatus, OverTime, Repeat,
-    Report, Row, Run, RunFacts, SCHEMA, audit, spread,
+    BatchJob, BatchSizeChange, BatchSizes, Detail, Figures, Lane, LaneFailure, LaneStatus,
+    OverTime, Repeat, Report, Row, Run, RunFacts, SCHEMA, audit, spread,
 };
 use crate::bench::journal::Recorded;
 use crate::bench::recorder::{LaneRecord, LaneState, Pass, Recorder, RowRecord, RowState};
@@ -11,7 +11,7 @@ use crate::bench::verify::{
 };
 use crate::config::{Mode, Plan};
 use crate::prompts::{Prompt, PromptList};
-use crate::provider::{Failure, FinishReason, Price, ProviderInfo};
+use crate::provider::{Failure, FinishReason, JobRecord, Price, ProviderInfo};
 
 impl Report {
     /// The report of a past run, as its journal tells it.
@@ -85,6 +85,7 @@ impl Builder<'_> {
             slo: None,
             price: price.cloned(),
             cost_usd: cost(&of.passes, info),
+            jobs: reported.map(jobs).unwrap_or_default(),
             batch_size_changes: reported.map(batch_size_changes).unwrap_or_default(),
             integrity,
             canary,
@@ -220,6 +221,19 @@ fn batching(mode: Mode, info: Option<&ProviderInfo>) -> Option<String> {
         }
         Mode::Offline => Some("offline".into()),
     }
+}
+
+fn jobs(pass: &Pass) -> Vec<BatchJob> {
+    let job = |job: &JobRecord| BatchJob {
+        id: job.id.clone(),
+        status: job.status.clone(),
+        submitted_at: job.planned_at,
+        requests: job.rows.len(),
+        completed: job.counts.map(|counts| counts.completed),
+        failed: job.counts.map(|counts| counts.failed),
+        over: job.over,
+    };
+    pass.jobs.iter().map(job).collect()
 }
 
 fn batch_size_changes(pass: &Pass) -> Vec<BatchSizeChange> {

@@ -61,6 +61,9 @@ pub struct Lane {
     /// where the price or a count is not known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cost_usd: Option<f64>,
+    /// The batch jobs of the reported pass; absent where there are none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub jobs: Vec<BatchJob>,
     /// When the user changed the batch size in the reported pass.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub batch_size_changes: Vec<BatchSizeChange>,
@@ -117,6 +120,30 @@ pub struct LaneFailure {
     pub kind: FailureKind,
     /// For people.
     pub message: String,
+}
+
+/// A batch job at the provider. Its rows end together, when its results are here, so their times
+/// are the job's; when their first tokens came is not known.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BatchJob {
+    /// The provider's id of it; absent where it was not created.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub id: Option<String>,
+    /// In the provider's word.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub status: Option<String>,
+    /// When it was about to be submitted.
+    pub submitted_at: jiff::Timestamp,
+    /// Requests in it.
+    pub requests: usize,
+    /// Requests that ended well, as the provider says.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub completed: Option<usize>,
+    /// Requests that did not, as the provider says.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub failed: Option<usize>,
+    /// Its results were taken.
+    pub over: bool,
 }
 
 /// A change of the batch size.

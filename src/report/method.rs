@@ -40,6 +40,9 @@ pub(super) fn terms(report: &Report) -> Vec<Term> {
                 .into(),
         ),
     ];
+    if report.lanes.iter().any(|lane| !lane.jobs.is_empty()) {
+        terms.push(("offline", offline()));
+    }
     terms.push(("order", order(number("repeats"))));
     if number("repeats").is_some_and(|repeats| repeats > 1) {
         terms.push(("intervals", intervals()));
@@ -71,6 +74,14 @@ fn order(repeats: Option<u64>) -> String {
         ),
         Some(_) | None => alone.into(),
     }
+}
+
+fn offline() -> String {
+    "the list is one batch job in the provider's own time. Its rows end together, when its results \
+     are here, so e2e is the job's time, its wait in the provider's queue with it; what was waited \
+     after its end by a session that came later is not in it. TTFT and ITL are not known. Its \
+     throughput says what a job brings and not how fast the model is"
+        .into()
 }
 
 fn intervals() -> String {

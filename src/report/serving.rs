@@ -2,10 +2,13 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Figures, Lane};
+use super::{BatchJob, Figures, Lane};
 use crate::bench::recorder::{Pass, Serving};
 use crate::provider::ProviderInfo;
 use crate::units;
+
+/// The longest id or status that is repeated.
+const LONGEST_WORD: usize = 80;
 
 /// A server's load while a lane ran, as it told itself.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -92,6 +95,7 @@ pub fn remarks(lane: &Lane) -> Vec<String> {
         more => remarks.push(format!("{more} requests were sent again")),
     }
     remarks.extend(figures.server.as_ref().and_then(server));
+    remarks.extend(lane.jobs.iter().map(job));
     if let Some(lag) = figures.telling_lag() {
         remarks.push(format!(
             "this program's own loop was late by {} at p99, {} at most: latencies may be that \
@@ -101,10 +105,30 @@ pub fn remarks(lane: &Lane) -> Vec<String> {
         ));
     }
     remarks.extend(lane.cost_usd.map(|cost| {
-        let date = lane.price.as_ref().map(|price| format!(" at prices of {}", price.date));
+        let what = if lane.jobs.is_empty() { "prices" } else { "batch prices" };
+        let date = lane.price.as_ref().map(|price| format!(" at {what} of {}", price.date));
         format!("cost {}{}", units::usd(cost), date.unwrap_or_default())
     }));
     remarks
+}
+
+fn job(job: &BatchJob) -> String {
+    let BatchJob { id, status, requests, completed, failed, .. } = job;
+    let id = id.as_deref().map_or("without an id", plain);
+    let status = status.as_deref().map(|status| format!(", {}", plain(status)));
+    let counts = completed.zip(*failed).map(|(completed, failed)| {
+        format!(": {completed} of {requests} completed, {failed} failed, as the provider says")
+    });
+    let counts = counts.unwrap_or_else(|| format!(": {requests} requests"));
+    let open = if job.over { "" } else { "; its results were not taken" };
+    let status = status.unwrap_or_default();
+    format!("batch job {id}{status}{counts}; e2e is the job's time{open}")
+}
+
+/// A word of a server that can mean nothing in any format; another is not repeated.
+fn plain(word: &str) -> &str {
+    let good = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.' | ' ');
+    if word.len() <= LONGEST_WORD && word.chars().all(good) { word } else { "unknown" }
 }
 
 fn server(figures: &ServerFigures) -> Option<String> {

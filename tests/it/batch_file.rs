@@ -138,6 +138,10 @@ fn bad_usage_is_told_and_nothing_is_written() {
         (format!("{export} questions.txt --endpoint odd"), "chat or completions"),
         (format!("{export} questions.txt --max-tokens 0"), "max_tokens is 0"),
         ("import-batch --prompts questions.txt nothing.jsonl".into(), "nothing.jsonl"),
+        (
+            "import-batch --prompts questions.txt questions.txt --assert=batched.speedup>=2".into(),
+            "there is no such lane",
+        ),
     ] {
         let output = run(home.path(), &line);
         assert_eq!(output.status.code(), Some(2), "{line}: {}", text(&output.stderr));

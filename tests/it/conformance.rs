@@ -7,9 +7,12 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
 use batchgen::client::{BatchOptions, Client};
-use batchgen::provider::{BatchSize, Failure, FailureKind, FinishReason, Provider, Request};
+use batchgen::provider::{
+    BatchSize, Failure, FailureKind, FinishReason, JobEvent, JobKeeper, Provider, Request, Sink,
+};
 use batchgen::sampling::Sampling;
 use serde_json::Value;
+use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use crate::servers::{LlamaServer, quickstart_model, require_or_skip};
@@ -225,6 +228,28 @@ async fn text_in_any_script_goes_there_and_back(bench: Bench) {
     }
 }
 
+async fn offline_is_refused_by_a_server_without_batch_jobs(bench: Bench) {
+    let requests = bench.requests(&counted(2), greedy(2));
+    let (sender, mut events) = mpsc::unbounded_channel();
+    let (keeper, cancel) = (Arc::new(NoJob), CancellationToken::new());
+    let called =
+        bench.provider.run_offline(requests, Vec::new(), keeper, Sink::new(sender), cancel);
+    let failure = called.await.unwrap_err();
+    assert_eq!(failure.kind, FailureKind::Unsupported);
+    assert!(failure.message.contains("has no batch jobs; use batched"), "{failure}");
+    assert!(events.try_recv().is_err(), "no row was submitted");
+}
+
+/// There is nothing to keep.
+struct NoJob;
+
+#[async_trait::async_trait]
+impl JobKeeper for NoJob {
+    async fn keep(&self, event: JobEvent) -> Result<(), Failure> {
+        panic!("{event:?} where there are no jobs");
+    }
+}
+
 /// Every check for every target.
 macro_rules! conformance {
     ($checks:tt: $($name:ident = $target:expr;)*) => {
@@ -249,6 +274,7 @@ conformance! {
         a_call_cancelled_in_mid_stream_frees_its_slots,
         the_parameters_of_a_row_reach_the_model,
         text_in_any_script_goes_there_and_back,
+        offline_is_refused_by_a_server_without_batch_jobs,
     ]:
     openai = Target { provider: "openai", facade: None, raw: false, seeds: true, long: 301 };
     openai_raw = Target { provider: "openai", facade: None, raw: true, seeds: true, long: 302 };

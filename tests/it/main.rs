@@ -19,6 +19,7 @@ mod llama_server;
 mod logits;
 mod mlx;
 mod mocks;
+mod offline;
 mod probe;
 mod prompts;
 mod pty;

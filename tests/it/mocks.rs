@@ -14,15 +14,15 @@ use crate::servers::{free_port, node_program, python_program, require_or_skip};
 use crate::wire::heard::{Heard, batch, open, requests, spec};
 
 /// A mock server; it ends with this value.
-struct Mock {
+pub struct Mock {
     process: Child,
-    address: String,
+    pub address: String,
     client: reqwest::Client,
 }
 
 impl Mock {
     /// llmock with these arguments.
-    fn llmock(arguments: &[&str]) -> Option<Self> {
+    pub fn llmock(arguments: &[&str]) -> Option<Self> {
         let program = require_or_skip(python_program(&["llmock==0.2.2"], "llmock"))?;
         let mut command = Command::new(program);
         command.args(["serve", "--log-level", "warning"]).args(arguments);
@@ -30,7 +30,7 @@ impl Mock {
     }
 
     /// aimock, which answers a prompt with "say" in it.
-    fn aimock(fixtures: PathBuf) -> Option<Self> {
+    pub fn aimock(fixtures: PathBuf) -> Option<Self> {
         let program = require_or_skip(node_program("@copilotkit/aimock@1.43.0", "llmock"))?;
         let mut command = Command::new(program);
         command.args(["--log-level", "silent", "--chunk-size", "4", "--fixtures"]).arg(fixtures);
@@ -55,7 +55,7 @@ impl Mock {
         mock
     }
 
-    async fn get(&self, path: &str) -> Value {
+    pub async fn get(&self, path: &str) -> Value {
         let answer = self.client.get(format!("{}{path}", self.address)).send().await.unwrap();
         serde_json::from_slice(&answer.bytes().await.unwrap()).unwrap()
     }
@@ -87,7 +87,7 @@ impl Drop for Mock {
     }
 }
 
-fn block_on<T>(future: impl Future<Output = T>) -> T {
+pub fn block_on<T>(future: impl Future<Output = T>) -> T {
     tokio::runtime::Runtime::new().unwrap().block_on(async {
         let limit = Duration::from_secs(120);
         tokio::time::timeout(limit, future).await.expect("nothing may hang")

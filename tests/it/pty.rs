@@ -6,7 +6,7 @@
 mod child;
 mod endurance;
 mod story;
-mod terminal;
+pub mod terminal;
 
 use std::path::Path;
 use std::process::Command;

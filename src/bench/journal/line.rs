@@ -11,7 +11,9 @@ use crate::bench::run::Job;
 use crate::config::Plan;
 use crate::probe::Host;
 use crate::prompts::{Prompt, PromptList};
-use crate::provider::{EngineMemory, Failure, FinishReason, ProviderInfo, ServerTimes, Usage};
+use crate::provider::{
+    EngineMemory, Failure, FinishReason, JobEvent, ProviderInfo, ServerTimes, Usage,
+};
 
 /// The format's name and version.
 pub(super) const FORMAT: &str = "batchgen-journal/1";
@@ -30,6 +32,8 @@ pub(super) enum Line {
     Run(Box<Header>),
     /// A pass began.
     LaneStarted { lane: usize, repeat: usize },
+    /// Something happened to a batch job that a later session must know.
+    Job { lane: usize, repeat: usize, event: JobEvent },
     /// A row ended.
     Row(Box<JournalRow>),
     /// A pass ended.

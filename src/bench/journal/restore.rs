@@ -13,6 +13,7 @@ use super::{FILE, Journal, lock};
 use crate::bench::recorder::{LaneState, Pass, Recorder, RowState};
 use crate::bench::run::Job;
 use crate::probe::Host;
+use crate::provider::JobRecord;
 
 /// The longest line that is read: a header holds a whole prompt list.
 const LONGEST_LINE: u64 = 4 << 30;
@@ -187,6 +188,9 @@ fn take(recorder: &mut Recorder, line: Line) -> anyhow::Result<()> {
         Line::Run(_) => bail!("a second description of the run"),
         Line::LaneStarted { lane, repeat } => {
             pass(recorder, lane, repeat)?;
+        }
+        Line::Job { lane, repeat, event } => {
+            JobRecord::fold(&mut pass(recorder, lane, repeat)?.jobs, &event);
         }
         Line::Row(row) => take_row(recorder, *row)?,
         Line::LaneFinished(end) => take_end(recorder, *end)?,

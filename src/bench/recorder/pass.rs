@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::{Load, RowRecord, RowState, Serving, Timeline};
 use crate::bench::lag::Lags;
 use crate::probe::Sample;
-use crate::provider::{EngineMemory, Event, Failure, Price, ServerEvent};
+use crate::provider::{EngineMemory, Event, Failure, JobEvent, JobRecord, Price, ServerEvent};
 
 /// What is known about one pass. Times count from its start, except [`Pass::started`].
 #[derive(Debug, Clone)]
@@ -59,8 +59,12 @@ pub struct Pass {
     pub failure: Option<Failure>,
     /// Events that no correct provider sends, in words.
     pub violations: Vec<String>,
+    /// Batch jobs that the rows were handed to, oldest first.
+    pub jobs: Vec<JobRecord>,
     /// What is subtracted from event times; see [`Pass::go_on`].
     zero: Duration,
+    /// What is added to event times: the time of earlier sessions.
+    before: Duration,
 }
 
 /// Highest memory seen in a pass, bytes; absent where it could not be read.
@@ -113,7 +117,9 @@ impl Pass {
             batch_sizes: batch_size.map(|size| (Duration::ZERO, size)).into_iter().collect(),
             failure: None,
             violations: Vec::new(),
+            jobs: Vec::new(),
             zero: at,
+            before: Duration::ZERO,
         }
     }
 
@@ -121,11 +127,22 @@ impl Pass {
     /// that session left it, so that the time between the sessions does not count.
     pub(super) fn go_on(&mut self, at: Duration) {
         let spent = self.finished.take().or_else(|| self.last_event()).unwrap_or_default();
-        self.zero = at.saturating_sub(spent);
+        self.set_clock(at, spent);
         self.failure = None;
         for row in self.rows.iter_mut().filter(|row| !row.ended()) {
             *row = RowRecord::default();
         }
+    }
+
+    /// Makes the clock of the pass show `spent` at this moment of the run.
+    fn set_clock(&mut self, at: Duration, spent: Duration) {
+        self.zero = at.saturating_sub(spent);
+        self.before = spent.saturating_sub(at);
+    }
+
+    /// A moment of the run by the clock of the pass.
+    fn clock(&self, at: Duration) -> Duration {
+        at.saturating_add(self.before).saturating_sub(self.zero)
     }
 
     /// Lets failed rows run again unless the pass came to its end, and counts anew.
@@ -175,7 +192,7 @@ impl Pass {
 
     /// Time of the pass from its start until it ended, or until `now` (from the run's epoch).
     pub fn wall(&self, now: Duration) -> Duration {
-        self.finished.unwrap_or_else(|| now.saturating_sub(self.zero))
+        self.finished.unwrap_or_else(|| self.clock(now))
     }
 
     /// First submit to last finish; absent before a row has ended.
@@ -214,7 +231,13 @@ impl Pass {
 
     /// Takes a provider's event; gives the row that ended by it.
     pub(super) fn apply(&mut self, at: Duration, event: Event) -> Option<usize> {
-        let at = at.saturating_sub(self.zero);
+        let at = match &event {
+            Event::Job(JobEvent::Attached { ago, .. }) => {
+                self.set_clock(at, *ago);
+                *ago
+            }
+            _ => self.clock(at),
+        };
         match event {
             Event::Submitted { row } => {
                 let record = self.open_row(row, "submitted")?;
@@ -223,16 +246,22 @@ impl Pass {
                 None
             }
             Event::Tokens { row, count, ids, text } => {
+                let offline = !self.jobs.is_empty();
                 let record = self.open_row(row, "given tokens")?;
                 record.counted += count;
                 record.ids.extend(ids);
-                record.last_token = Some(at);
-                if !text.is_empty() {
+                // when the tokens of a batch job were generated is not known
+                if !offline {
+                    record.last_token = Some(at);
+                }
+                if !text.is_empty() && !offline {
                     record.first_token.get_or_insert(at);
                 }
                 record.text.push_str(&text);
                 self.output_tokens += count;
-                self.throughput.add(at, count as f64);
+                if !offline {
+                    self.throughput.add(at, count as f64);
+                }
                 None
             }
             Event::Finished { row, usage, reason } => {
@@ -271,8 +300,35 @@ impl Pass {
                 self.server(event);
                 None
             }
+            Event::Job(event) => {
+                self.job(event);
+                None
+            }
             Event::Notice(_) => None,
         }
+    }
+
+    fn job(&mut self, event: JobEvent) {
+        JobRecord::fold(&mut self.jobs, &event);
+        match event {
+            JobEvent::Violation { what } => self.violations.push(what),
+            // its rows were submitted when the pass began
+            JobEvent::Attached { name, .. } => {
+                let job = self.jobs.iter().find(|job| job.name == name);
+                for (row, _) in job.map(|job| job.rows.clone()).unwrap_or_default() {
+                    if let Some(record) = self.rows.get_mut(row).filter(|record| !record.ended()) {
+                        record.state = RowState::Running;
+                        record.submitted = Some(Duration::ZERO);
+                    }
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// The batch job that was submitted last.
+    pub fn last_job(&self) -> Option<&JobRecord> {
+        self.jobs.last()
     }
 
     fn server(&mut self, event: ServerEvent) {
@@ -320,7 +376,7 @@ impl Pass {
     }
 
     pub(super) fn probe(&mut self, at: Duration, sample: Sample) {
-        let at = at.saturating_sub(self.zero);
+        let at = self.clock(at);
         let gpu = |read: fn(&crate::probe::GpuSample) -> Option<u64>| {
             sample.gpus.iter().map(read).sum::<Option<u64>>().filter(|_| !sample.gpus.is_empty())
         };
@@ -355,12 +411,12 @@ impl Pass {
 
     pub(super) fn set_batch_size(&mut self, at: Duration, size: usize) {
         if self.batch_size().is_some_and(|now| now != size) {
-            self.batch_sizes.push((at.saturating_sub(self.zero), size));
+            self.batch_sizes.push((self.clock(at), size));
         }
     }
 
     pub(super) fn finish(&mut self, at: Duration, failure: Option<Failure>) {
-        self.finished = Some(at.saturating_sub(self.zero));
+        self.finished = Some(self.clock(at));
         self.failure = failure;
         for row in self.rows.iter_mut().filter(|row| !row.ended()) {
             row.state = RowState::NotRun;

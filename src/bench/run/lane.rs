@@ -4,9 +4,11 @@ use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
+use async_trait::async_trait;
 use futures_util::future::BoxFuture;
 use futures_util::stream::{FuturesUnordered, StreamExt};
 use tokio::sync::mpsc::{self, UnboundedReceiver};
+use tokio::sync::oneshot;
 use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 
@@ -16,8 +18,8 @@ use crate::bench::lag::LagMeter;
 use crate::config::{Mode, OnError};
 use crate::probe::Sample;
 use crate::provider::{
-    BatchSize, Batching, Event, Failure, FailureKind, Provider, ProviderInfo, Request, ServerEvent,
-    ServerLoad, Sink, Stamped, Support,
+    BatchSize, Batching, Event, Failure, FailureKind, JobEvent, JobKeeper, JobRecord, Provider,
+    ProviderInfo, Request, ServerEvent, ServerLoad, Sink, Stamped, Support,
 };
 
 /// How often memory is read.
@@ -37,6 +39,26 @@ pub(super) struct Lane {
     pub on_error: OnError,
     pub batch_size: BatchSize,
     pub cancel: CancellationToken,
+    /// Batch jobs of earlier sessions.
+    pub jobs: Vec<JobRecord>,
+}
+
+/// Keeps what happens to batch jobs in the journal, through the loop that owns it.
+struct Keeper {
+    events: mpsc::UnboundedSender<Kept>,
+}
+
+/// An event that must be on the disk before its sender goes on, and where that is told.
+type Kept = (JobEvent, oneshot::Sender<Result<(), Failure>>);
+
+#[async_trait]
+impl JobKeeper for Keeper {
+    async fn keep(&self, event: JobEvent) -> Result<(), Failure> {
+        let lost = || Failure::new(FailureKind::Internal, "the run is not being recorded any more");
+        let (done, kept) = oneshot::channel();
+        self.events.send((event, done)).map_err(|_| lost())?;
+        kept.await.map_err(|_| lost())?
+    }
 }
 
 /// A call that ended: the rows it had, and how.
@@ -71,6 +93,8 @@ impl Lane {
         let sink = Sink::new(sender);
         let mut waiting = split(requests, self.mode).into_iter();
         let mut calls: FuturesUnordered<BoxFuture<'static, CallEnd>> = FuturesUnordered::new();
+        let (events_to_keep, mut to_keep) = mpsc::unbounded_channel();
+        let keeper: Arc<dyn JobKeeper> = Arc::new(Keeper { events: events_to_keep });
         let mut outcome = Outcome::default();
         let mut sizes = self.batch_size.subscribe();
         let mut probe = tokio::time::interval(PROBE_EVERY);
@@ -85,13 +109,18 @@ impl Lane {
         loop {
             while calls.len() < self.mode.in_flight() && !self.cancel.is_cancelled() {
                 let Some(rows) = waiting.next() else { break };
-                calls.push(self.call(rows, sink.clone()));
+                calls.push(self.call(rows, sink.clone(), keeper.clone()));
             }
             tokio::select! {
                 biased;
                 Some(end) = calls.next() => {
                     self.drain(&mut events, &mut outcome, log);
                     self.end_call(end, &mut outcome, log);
+                }
+                Some(kept) = to_keep.recv() => {
+                    // what happened before it is written before it
+                    self.drain(&mut events, &mut outcome, log);
+                    keep(kept, log);
                 }
                 _ = drain.tick() => self.drain(&mut events, &mut outcome, log),
                 Ok(()) = sizes.changed() => {
@@ -134,13 +163,23 @@ impl Lane {
         sample
     }
 
-    fn call(&self, mut requests: Vec<Request>, sink: Sink) -> BoxFuture<'static, CallEnd> {
+    fn call(
+        &self,
+        mut requests: Vec<Request>,
+        sink: Sink,
+        keeper: Arc<dyn JobKeeper>,
+    ) -> BoxFuture<'static, CallEnd> {
         let provider = self.provider.clone();
         let cancel = self.cancel.clone();
         let size = self.batch_size.clone();
         let batched = is_batched(self.mode);
+        let jobs = (self.mode == Mode::Offline).then(|| self.jobs.clone());
         Box::pin(async move {
             let rows = requests.iter().map(|request| request.row).collect();
+            if let Some(jobs) = jobs {
+                let called = provider.run_offline(requests, jobs, keeper, sink, cancel).await;
+                return (rows, called);
+            }
             let result = match (batched, requests.pop()) {
                 (false, Some(request)) => provider.generate(request, sink, cancel).await,
                 (true, Some(last)) => {
@@ -178,6 +217,7 @@ impl Lane {
             | Event::Step { .. }
             | Event::Memory(_)
             | Event::Server(_)
+            | Event::Job(_)
             | Event::Notice(_) => {}
         }
         log.at(Stamped { at: stamp.at, event: RunEvent::Provider(stamp.event) });
@@ -188,6 +228,11 @@ impl Lane {
     fn end_call(&self, (rows, result): CallEnd, outcome: &mut Outcome, log: &mut Log) {
         let Err(failure) = result else { return };
         if failure.kind == FailureKind::Cancelled {
+            return;
+        }
+        if self.mode == Mode::Offline {
+            // the job may go on at the vendor: its rows have not failed, and resuming asks for them
+            outcome.failure.get_or_insert(failure);
             return;
         }
         if rows.len() == 1 || self.on_error == OnError::Continue {
@@ -206,6 +251,12 @@ impl Lane {
             self.cancel.cancel();
         }
     }
+}
+
+fn keep((event, done): Kept, log: &mut Log) {
+    log.now(RunEvent::Provider(Event::Job(event)));
+    // a provider that does not wait for it was cancelled
+    let _ = done.send(log.lost.clone().map_or(Ok(()), Err));
 }
 
 fn take_load(load: Option<ServerLoad>, log: &mut Log) {

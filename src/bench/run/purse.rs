@@ -4,6 +4,7 @@ use std::collections::HashSet;
 use std::sync::Arc;
 
 use crate::bench::recorder::{LaneRecord, Recorder};
+use crate::config::Mode;
 use crate::provider::{Budget, Failure, FailureKind, Price, ProviderInfo, Spending};
 
 /// The money of a run, where it is limited.
@@ -35,6 +36,7 @@ impl Purse {
         place: usize,
         lane: &LaneRecord,
         info: &ProviderInfo,
+        mode: Mode,
     ) -> Result<Option<Spending>, Failure> {
         let Some(budget) = self.budget.clone() else { return Ok(None) };
         if let Some(price) = info.price.clone() {
@@ -45,9 +47,11 @@ impl Purse {
             return Ok(None);
         }
         let message = format!(
-            "the price of {} on {} is not known, so no spending limit can be kept: write it into \
-             prices.toml in the folder of your settings, or leave out --max-cost",
-            info.model, info.device
+            "the price of {} on {}{} is not known, so no spending limit can be kept: write it \
+             into prices.toml in the folder of your settings, or leave out --max-cost",
+            info.model,
+            info.device,
+            if mode == Mode::Offline { " in a batch job (batch, its share)" } else { "" }
         );
         Err(Failure::new(FailureKind::Unsupported, message))
     }

@@ -16,20 +16,28 @@ use crate::bench::recorder::Recorder;
 use crate::config::Mode;
 use crate::probe::Probe;
 use crate::provider::{
-    Failure, FailureKind, OpenProvider, Provider, ProviderInfo, ProviderSpec, Request, Sink,
-    Spending, Stamped,
+    Failure, FailureKind, JobRecord, OpenProvider, Provider, ProviderInfo, ProviderSpec, Request,
+    Sink, Spending, Stamped,
 };
 use crate::sampling::Sampling;
 
 /// A provider that is ready, and what its requests are charged to.
 type Opened = (Arc<dyn Provider>, Option<Spending>);
 
+/// A provider that stays open for further lanes.
+struct Open {
+    spec: ProviderSpec,
+    provider: Arc<dyn Provider>,
+    /// Rows were run on it, or need not be.
+    warm: bool,
+}
+
 /// A run in progress.
 pub(super) struct Runner {
     job: Job,
     providers: Arc<dyn OpenProvider>,
     controls: Controls,
-    open: Vec<(ProviderSpec, Arc<dyn Provider>)>,
+    open: Vec<Open>,
     purse: Purse,
     /// Providers that failed to open, each with the lane that needed it first.
     failed: Vec<(ProviderSpec, usize, FailureKind)>,
@@ -136,7 +144,8 @@ impl Runner {
         let size = spec.mode.batch_size().unwrap_or(1);
         self.controls.batch_size.set(size);
         self.log.now(RunEvent::LaneStarted { lane: index, repeat });
-        let failure = match lane::check_support(spec.mode, &self.info(provider.as_ref())) {
+        let failure = match lane::check_support(spec.mode, &self.info(provider.as_ref(), spec.mode))
+        {
             Err(failure) => Some(failure),
             Ok(()) if self.controls.cancel.is_cancelled() => Some(Failure::cancelled()),
             Ok(()) => {
@@ -146,6 +155,7 @@ impl Runner {
                     on_error: self.job.plan.on_error,
                     batch_size: self.controls.batch_size.clone(),
                     cancel: self.controls.cancel.child_token(),
+                    jobs: self.jobs(index, repeat),
                 };
                 let requests = self.requests(index, repeat, spending);
                 lane.run(requests, &mut self.log).await
@@ -153,6 +163,13 @@ impl Runner {
         };
         let failure = self.log.lost.clone().or(failure);
         self.log.now(RunEvent::LaneFinished { failure });
+    }
+
+    /// The batch jobs of a lane that an earlier session left behind.
+    fn jobs(&self, lane: usize, repeat: usize) -> Vec<JobRecord> {
+        let mut passes = self.log.recorder.lanes[lane].passes.iter();
+        let pass = passes.find(|pass| pass.repeat == repeat);
+        pass.map(|pass| pass.jobs.clone()).unwrap_or_default()
     }
 
     /// The rows of a lane that an earlier session did not finish.
@@ -178,26 +195,35 @@ impl Runner {
     /// are charged to.
     async fn provider(&mut self, lane: usize) -> Result<Opened, Failure> {
         let spec = self.job.plan.provider_of(lane).clone();
-        let open = self.open.iter().find(|(open, _)| *open == spec);
-        let open = open.map(|(_, provider)| provider.clone());
-        let provider = match &open {
-            Some(provider) => provider.clone(),
+        let open = self.open.iter().position(|open| open.spec == spec);
+        let provider = match open {
+            Some(place) => self.open[place].provider.clone(),
             None => self.open_once(lane, &spec).await?,
         };
-        let info = self.info(provider.as_ref());
-        let spending = self.purse.open(lane, &self.log.recorder.lanes[lane], &info)?;
+        let mode = self.job.plan.lanes[lane].mode;
+        let info = self.info(provider.as_ref(), mode);
+        let spending = self.purse.open(lane, &self.log.recorder.lanes[lane], &info, mode)?;
         self.log.now(RunEvent::ProviderReady { lane, info });
-        if open.is_none() {
+        // a batch job finds no cache warm, and a row of a warm-up costs the full price
+        let is_job = mode == Mode::Offline;
+        if !is_job && open.is_none_or(|place| !self.open[place].warm) {
             self.warm_up(lane, &provider, spending.clone()).await?;
-            self.open.push((spec, provider.clone()));
+        }
+        match open {
+            Some(place) => self.open[place].warm |= !is_job,
+            None => self.open.push(Open { spec, provider: provider.clone(), warm: !is_job }),
         }
         Ok((provider, spending))
     }
 
     /// What is behind a provider, as far as this plan's prompts go.
-    fn info(&self, provider: &dyn Provider) -> ProviderInfo {
+    fn info(&self, provider: &dyn Provider, mode: Mode) -> ProviderInfo {
         let batching = provider.batching(self.job.plan.raw);
         let price = self.providers.price(provider.info());
+        let price = match mode {
+            Mode::Offline => price.and_then(|price| price.in_a_job()),
+            _ => price,
+        };
         ProviderInfo { batching, price, ..provider.info().clone() }
     }
 
@@ -275,7 +301,7 @@ impl Runner {
         let later = |spec: &ProviderSpec| {
             more_repeats || later.iter().any(|lane| plan.provider_of(*lane) == spec)
         };
-        self.open.retain(|(spec, _)| later(spec));
+        self.open.retain(|open| later(&open.spec));
     }
 }
 

@@ -1,6 +1,8 @@
 //! The runner over a provider whose behaviour is scripted: order of calls, concurrency, fail
 //! fast, cancellation, resuming.
 
+mod jobs;
+
 use std::collections::HashSet;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};

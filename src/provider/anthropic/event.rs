@@ -13,7 +13,7 @@ use crate::provider::{Failure, FinishReason, ServerTimes, Usage};
 /// Reads events; the end marker is `message_stop`. Events and deltas it does not know are
 /// skipped, as the API asks of its clients.
 #[derive(Debug, Default)]
-pub(super) struct EventDecoder {
+pub(in crate::provider) struct EventDecoder {
     counts: Counts,
 }
 

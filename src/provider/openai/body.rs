@@ -40,9 +40,23 @@ impl Body {
 
     /// The body of a chat completion.
     pub fn chat(&self, request: &Request) -> Result<Vec<u8>, Failure> {
+        let mut body = self.chat_of_job(request)?;
+        self.stream(&mut body);
+        self.write(body)
+    }
+
+    /// The body of a chat completion in a batch job, which has no stream.
+    pub fn chat_of_job(&self, request: &Request) -> Result<Map<String, Value>, Failure> {
         let mut body = self.parameters(request, self.limit_field)?;
         body.insert("messages".into(), messages(&request.prompt.content));
-        self.write(body)
+        Ok(body)
+    }
+
+    /// The body of a text completion in a batch job.
+    pub fn completion_of_job(&self, request: &Request) -> Result<Map<String, Value>, Failure> {
+        let mut body = self.parameters(request, "max_tokens")?;
+        body.insert("prompt".into(), request.prompt.content.display().into());
+        Ok(body)
     }
 
     /// The body of a text completion of one or many raw prompts. The seed of an array is that
@@ -55,6 +69,7 @@ impl Body {
             [first, ..] => (requests.iter().map(text).collect(), first),
         };
         let mut body = self.parameters(first, "max_tokens")?;
+        self.stream(&mut body);
         if requests.len() > 1 && matches!(self.kind, Kind::Vllm | Kind::SgLang) {
             // the only way to learn the counts of each prompt
             body["stream_options"]["continuous_usage_stats"] = true.into();
@@ -96,9 +111,12 @@ impl Body {
             // else a repeated prompt costs nothing, and prefill times mean nothing
             body.insert("cache_prompt".into(), false.into());
         }
+        Ok(body)
+    }
+
+    fn stream(&self, body: &mut Map<String, Value>) {
         body.insert("stream".into(), true.into());
         body.insert("stream_options".into(), self.stream_options());
-        Ok(body)
     }
 
     /// `top_k`, `top_p`, `min_p`. Absent means no filter, which llama.cpp must be told.

@@ -15,6 +15,9 @@ pub struct Recorded {
     pub path: String,
     headers: Vec<(String, String)>,
     pub body: Value,
+    /// The body as it came.
+    pub text: String,
+    pub method: String,
 }
 
 impl Recorded {
@@ -231,7 +234,8 @@ pub async fn read(stream: &mut TcpStream) -> Option<Recorded> {
     };
     let head = String::from_utf8(bytes[..end].to_vec()).unwrap();
     let mut lines = head.lines();
-    let path = lines.next().unwrap().split(' ').nth(1).unwrap().to_owned();
+    let mut words = lines.next().unwrap().split(' ').map(str::to_owned);
+    let (method, path) = (words.next().unwrap(), words.next().unwrap());
     let headers = lines.map(|line| {
         let (name, value) = line.split_once(':').unwrap();
         (name.to_ascii_lowercase(), value.trim().to_owned())
@@ -245,5 +249,6 @@ pub async fn read(stream: &mut TcpStream) -> Option<Recorded> {
         }
     }
     let body = serde_json::from_slice(&bytes[end + 4..]).unwrap_or_default();
-    Some(Recorded { path, headers, body })
+    let text = String::from_utf8_lossy(&bytes[end + 4..]).into_owned();
+    Some(Recorded { path, headers, body, text, method })
 }
