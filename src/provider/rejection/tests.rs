@@ -58,7 +58,7 @@ fn every_shape_of_error_body_becomes_a_typed_failure() {
             503,
             r#"{"error":{"code":503,"message":"Loading model","type":"unavailable_error"}}"#,
             Overloaded,
-            "host:1 has no capacity now (503 unavailable_error): Loading model",
+            "host:1 is not ready yet (503 unavailable_error): Loading model",
         ),
         // Anthropic
         (
