@@ -12,7 +12,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("batch_file", &["sampling", "prompts"]),
     ("probe", &[]),
     ("engine", &["sampling", "prompts", "probe"]),
-    ("provider", &["sampling", "prompts", "batch_file", "probe", "engine"]),
+    ("provider", &["sampling", "units", "text", "prompts", "batch_file", "probe", "engine"]),
     ("client", &["sampling", "prompts", "provider", "config"]),
     ("config", &["sampling", "prompts", "provider"]),
     ("bench", &["sampling", "prompts", "batch_file", "probe", "provider", "config"]),
