@@ -19,7 +19,7 @@ fn a_lane_of_the_workbench_is_a_job_and_shows_how_it_stands() {
     }
     let program = program.env("BATCHGEN_HOME", place.folder()).folder(place.folder());
     let mut terminal = Terminal::open(program.env("BATCHGEN_OFFLINE_KEY", KEY));
-    terminal.sees("1 batch job");
+    terminal.sees("starts the run");
     terminal.types("r");
     terminal.sees("job in_progress");
     terminal.sees("job ended 5/5");
