@@ -43,7 +43,7 @@ pub(super) struct Fingerprint {
 
 /// How long a server may load its model.
 const MOST_LOADING: Duration = Duration::from_secs(300);
-/// After how long it is asked again.
+/// After how long it is asked again, where it does not say when.
 const ASK_AGAIN: Duration = Duration::from_millis(500);
 
 /// A route that only one server has, and what its answer must have.
@@ -125,11 +125,12 @@ impl Fingerprint {
         loop {
             match Self::take(http).await {
                 Err(failure) if failure.kind == FailureKind::Overloaded => {
-                    if started.elapsed() > MOST_LOADING {
+                    let wait = failure.retry_after.unwrap_or_default().max(ASK_AGAIN);
+                    if started.elapsed() + wait > MOST_LOADING {
                         return Err(failure);
                     }
                     progress(format!("waiting: {failure}"));
-                    tokio::time::sleep(ASK_AGAIN).await;
+                    tokio::time::sleep(wait).await;
                 }
                 taken => return taken,
             }

@@ -26,7 +26,8 @@ impl Mock {
         let program = require_or_skip(python_program(&["llmock==0.2.2"], "llmock"))?;
         let mut command = Command::new(program);
         command.args(["serve", "--log-level", "warning"]).args(arguments);
-        Some(Self::start(command, "--port", "/v1/models"))
+        // not a route of the API: a fault injected there would be blamed on the client
+        Some(Self::start(command, "--port", "/_llmock/verdict"))
     }
 
     /// aimock, which answers a prompt with "say" in it.

@@ -8,7 +8,7 @@ mod formats;
 mod gate;
 mod html;
 mod numbers;
-mod run;
+pub(crate) mod run;
 mod schema;
 mod size;
 mod sweep;

@@ -9,6 +9,7 @@ use batchgen::bench::journal::{FILE, Recorded};
 use batchgen::bench::recorder::{LaneState, Recorder, RowState};
 use batchgen::bench::run::{RunHandle, start};
 use batchgen::bench::{history, replay};
+use batchgen::report::{self, Form};
 use batchgen::tui::app::{Effect, Overlay, Purpose, Reply, Screen};
 use batchgen::tui::history::{PastFacts, compare, facts};
 use batchgen::tui::session::Session;
@@ -18,6 +19,7 @@ use crossterm::event::KeyCode;
 use super::fixture::{self, Bench};
 use super::screens::at_all_sizes;
 use super::scripted::Script;
+use crate::report::run::Told;
 
 async fn drain(handle: &mut RunHandle) -> Recorder {
     let mut record = handle.recorder.clone();
@@ -228,6 +230,24 @@ fn deleting_is_asked_about() {
     assert_eq!(*gone, folder("20261123-202302"));
     bench.reply(Reply::Deleted(gone.clone(), Ok(())));
     assert!(!bench.screen().contains("20261123"), "{}", bench.screen());
+}
+
+#[test]
+fn a_comparison_shows_figures_and_outputs_that_changed() {
+    let prompts = ["Name a river", "Name a hill", "Name a town"];
+    let mut older = Told::new(&["sequential", "batched:2"], &prompts);
+    older.pass(0, 0, &["The Nile", "The Ben", "Rome"]);
+    older.pass(1, 0, &["The Nile", "The Ben", "Rome"]);
+    let mut newer = Told::new(&["sequential", "batched:2"], &prompts);
+    newer.pace = 4;
+    newer.pass(0, 0, &["The Rhine runs north", "The Ben", "Oslo"]);
+    newer.pass(1, 0, &["The Rhine runs north", "The Ben", "Oslo"]);
+    let text = report::compare(&[older.report(), newer.report()]).render(Form::Text);
+    at_all_sizes("comparison", |width, height| {
+        let mut bench = with_history(width, height);
+        bench.reply(Reply::Compared(Ok(text.clone())));
+        bench
+    });
 }
 
 #[test]
