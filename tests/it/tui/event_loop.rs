@@ -202,7 +202,7 @@ async fn nothing_is_drawn_while_nothing_happens() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_flood_of_events_is_drawn_at_most_30_times_a_second() {
+async fn a_flood_of_events_is_drawn_at_most_ten_times_a_second() {
     let flood = Script { words: 400, gap: Duration::ZERO, panics: false };
     play(flood, 300, async |user| {
         user.sees("300 prompts from quickstart").await;
@@ -210,7 +210,7 @@ async fn a_flood_of_events_is_drawn_at_most_30_times_a_second() {
         user.press(KeyCode::Enter);
         user.sees("✓ done after").await;
         let frames = user.frames() - before;
-        let most = start.elapsed().as_secs_f64() * 31.0 + 4.0;
+        let most = start.elapsed().as_secs_f64() * 11.0 + 4.0;
         assert!((frames as f64) < most, "{frames} frames in {:?}", start.elapsed());
         user.press(KeyCode::Char('q'));
     })
