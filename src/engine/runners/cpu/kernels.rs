@@ -7,6 +7,7 @@
 pub mod buffer;
 pub mod team;
 
+mod deal;
 mod heads;
 mod rows;
 mod scalar;

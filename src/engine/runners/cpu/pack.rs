@@ -79,6 +79,42 @@ pub struct Linear {
     pub threads: Vec<Vec<Segment>>,
 }
 
+/// One tile of a matrix.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Place {
+    /// How it is stored.
+    pub form: Form,
+    /// Its first output column.
+    pub column: usize,
+    /// Where it is in the memory of its thread.
+    pub offset: usize,
+    /// Its length.
+    pub bytes: usize,
+}
+
+impl Linear {
+    /// How many tiles a thread has.
+    pub fn tiles(&self, thread: usize) -> usize {
+        self.threads[thread].iter().map(|segment| segment.tiles).sum()
+    }
+
+    /// A tile of a thread, by its number.
+    ///
+    /// # Panics
+    /// When the thread has no such tile.
+    pub fn tile(&self, thread: usize, mut number: usize) -> Place {
+        let within = self.threads[thread].iter().find(|segment| {
+            let found = number < segment.tiles;
+            number -= if found { 0 } else { segment.tiles };
+            found
+        });
+        let Segment { form, column, offset, .. } = *within.expect("the thread has this tile");
+        let bytes = form.tile_bytes(self.blocks);
+        let (column, offset) = (column + number * COLUMNS, offset + number * bytes);
+        Place { form, column, offset, bytes }
+    }
+}
+
 /// Gate and up: tiles in the order gate, up, gate, up.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Gated {

@@ -7,6 +7,7 @@
 
 use super::buffer::Buffer;
 use super::crew::{Crew, Shared};
+use super::deal::Pieces;
 use super::heads::{HeadsCall, POSITIONS, TILE};
 use super::prepare::Norm;
 use super::table::Kernels;
@@ -164,9 +165,12 @@ impl Crew {
             let offset = (layer.layer * heads.kv + unit.head) * bytes;
             std::ptr::with_exposed_provenance_mut::<u8>(bases[unit.slot]).wrapping_add(offset)
         };
-        let work = |thread: usize, keeps: bool, computes: bool| {
-            let mine = &units[bounds[thread]..bounds[thread + 1]];
-            for (number, unit) in mine.iter().enumerate() {
+        let of = |thread: usize| &units[bounds[thread]..bounds[thread + 1]];
+        let work = |pieces: Pieces<'_>, thread: usize, keeps: bool, computes: bool| {
+            let taken = pieces.take(thread, |owner| of(owner).len());
+            let taken = taken.flat_map(|(owner, numbers)| numbers.map(move |at| (owner, at)));
+            for (owner, number) in taken {
+                let unit = &of(owner)[number];
                 let place = Place {
                     kernels,
                     heads,
@@ -174,13 +178,13 @@ impl Crew {
                     inputs,
                     unit: *unit,
                     blocks: blocks(unit),
-                    next: mine.get(number + 1).map_or(std::ptr::null(), |unit| blocks(unit)),
+                    next: of(owner).get(number + 1).map_or(std::ptr::null(), |unit| blocks(unit)),
                     scratch: scratch.part(thread),
                     out: out.pointer(),
                     out_stride,
                 };
                 // SAFETY: everything was checked above. No two units share a row and a head, so
-                // this thread alone writes these positions and these columns of these rows. What
+                // whoever took this one alone writes these positions and these columns of these rows. What
                 // other units have written to these blocks was written by a phase before, unless
                 // no slot has several rows: then no two units share blocks.
                 unsafe {
@@ -194,9 +198,11 @@ impl Crew {
             }
         };
         if inputs.several {
-            self.team.run(&|thread| work(thread, true, false));
+            let pieces = self.deal.begin(units.len());
+            self.team.run(&|thread| work(pieces, thread, true, false));
         }
-        self.team.run(&|thread| work(thread, !inputs.several, true));
+        let pieces = self.deal.begin(units.len());
+        self.team.run(&|thread| work(pieces, thread, !inputs.several, true));
     }
 }
 

@@ -1,6 +1,7 @@
 //! Who computes: a team of threads with the kernels of one instruction set.
 
 use super::buffer::Buffer;
+use super::deal::Deal;
 use super::isa::Isa;
 use super::table::Kernels;
 use super::team::Team;
@@ -9,6 +10,7 @@ use crate::engine::EngineError;
 /// A team with its kernels; the phases of a forward pass are its methods.
 pub struct Crew {
     pub(super) team: Team,
+    pub(super) deal: Deal,
     pub(super) kernels: &'static Kernels,
     pub(super) scratch: Scratch,
     isa: Isa,
@@ -31,8 +33,8 @@ impl Crew {
             instead: format!("use {}", Isa::best().word()),
         })?;
         let team = Team::new(threads)?;
-        let scratch = Scratch::new(team.size(), 0)?;
-        Ok(Self { team, kernels, scratch, isa })
+        let (deal, scratch) = (Deal::new(team.size()), Scratch::new(team.size(), 0)?);
+        Ok(Self { team, deal, kernels, scratch, isa })
     }
 
     /// Makes room for `length` floats of scratch memory for each thread.

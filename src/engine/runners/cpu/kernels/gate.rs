@@ -48,36 +48,39 @@ impl Crew {
         let bytes = gated.forms.map(|form| form.tile_bytes(gated.blocks));
         let pair = bytes[0] + bytes[1];
         let calls = 2 * rows.div_ceil(kernels.rows);
-        self.team.run(&|thread| {
-            let (units, begin) = &gated.threads[thread];
-            let results = scratch.part(thread);
-            let mut products = [Product::new(), Product::new()];
-            for (number, unit) in units.clone().enumerate() {
-                for half in 0..2 {
-                    let offset = begin + (2 * number + half) * pair;
-                    let tiles = weights.tiles(thread, offset, pair);
-                    let next = tiles.as_ptr().wrapping_add(pair);
-                    for (at, rows) in row_tiles(rows, kernels.rows).enumerate() {
-                        for (which, product) in products.iter_mut().enumerate() {
-                            let ahead = Ahead::part(next, pair, 2 * at + which, calls);
-                            let tile = tiles[which * bytes[0]..].as_ptr();
-                            let form = gated.forms[which];
-                            // SAFETY: the tile is whole, and `input` was checked for these rows.
-                            unsafe {
-                                let place = product.place();
-                                input.multiply(kernels, form, tile, rows.clone(), ahead, place);
-                            }
+        let pieces = self.deal.begin(rows);
+        let unit = |owner: usize, number: usize, results: *mut f32, products: &mut [Product; 2]| {
+            let (units, begin) = &gated.threads[owner];
+            for half in 0..2 {
+                let tiles = weights.tiles(owner, begin + (2 * number + half) * pair, pair);
+                let next = tiles.as_ptr().wrapping_add(pair);
+                for (at, rows) in row_tiles(rows, kernels.rows).enumerate() {
+                    for (which, product) in products.iter_mut().enumerate() {
+                        let ahead = Ahead::part(next, pair, 2 * at + which, calls);
+                        let tile = tiles[which * bytes[0]..].as_ptr();
+                        let (form, place) = (gated.forms[which], product.place());
+                        // SAFETY: the tile is whole, and `input` was checked for these rows.
+                        unsafe {
+                            input.multiply(kernels, form, tile, rows.clone(), ahead, place);
                         }
-                        let [gate, up] = products.each_ref().map(|product| product.0.as_ptr());
-                        let result = results.wrapping_add(rows.start * BLOCK + half * COLUMNS);
-                        // SAFETY: the products have these rows, and the scratch is this thread's
-                        // and has 32 floats a row.
-                        unsafe { activate(gate.cast(), up.cast(), rows.len(), result, BLOCK) };
                     }
+                    let [gate, up] = products.each_ref().map(|product| product.0.as_ptr());
+                    let result = results.wrapping_add(rows.start * BLOCK + half * COLUMNS);
+                    // SAFETY: the products have these rows, and the scratch is this thread's and
+                    // has 32 floats a row.
+                    unsafe { activate(gate.cast(), up.cast(), rows.len(), result, BLOCK) };
                 }
-                // SAFETY: this unit of all rows belongs to this thread alone, and the scratch has
-                // them.
-                unsafe { out.write_column(kernels, results.cast_const(), rows, unit) };
+            }
+            let at = units.start + number;
+            // SAFETY: this unit of all rows belongs to whoever took it, and the scratch has them.
+            unsafe { out.write_column(kernels, results.cast_const(), rows, at) };
+        };
+        self.team.run(&|thread| {
+            let mut products = [Product::new(), Product::new()];
+            for (owner, units) in pieces.take(thread, |owner| gated.threads[owner].0.len()) {
+                units.for_each(|number| {
+                    unit(owner, number, scratch.part(thread), &mut products);
+                });
             }
         });
     }

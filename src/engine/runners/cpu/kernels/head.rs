@@ -46,7 +46,8 @@ pub struct Task<'a> {
 /// What threads have seen, kept so that a step allocates nothing.
 #[derive(Debug, Default)]
 pub struct Winners {
-    /// `[thread][row]`.
+    /// `[thread][own tiles, those of others][row]`: a lane keeps the first of equal values, so
+    /// each list takes its tiles from left to right.
     best: Vec<Best>,
     rows: usize,
 }
@@ -99,57 +100,112 @@ impl Crew {
         let none = Best { values: [f32::NEG_INFINITY; LANES], tiles: [0; LANES] };
         winners.rows = rows;
         winners.best.clear();
-        winners.best.resize(rows * threads, none);
+        winners.best.resize(rows * threads * 2, none);
         let best = Shared::new(winners.best.as_mut_ptr());
         let logits = Shared::new(logits.values.as_mut_ptr());
         let count = rows.div_ceil(kernels.rows);
-        self.team.run(&|thread| {
-            // SAFETY: each thread has its own rows of the winners.
-            let best =
-                unsafe { std::slice::from_raw_parts_mut(best.pointer().add(thread * rows), rows) };
-            let mut product = Product::new();
-            for segment in &linear.threads[thread] {
-                let bytes = segment.form.tile_bytes(linear.blocks);
-                for tile in 0..segment.tiles {
-                    let offset = segment.offset + tile * bytes;
-                    let tile_weights = weights.tiles(thread, offset, bytes).as_ptr();
-                    let next = tile_weights.wrapping_add(bytes);
-                    let column = segment.column + tile * COLUMNS;
-                    for (at, rows) in row_tiles(rows, kernels.rows).enumerate() {
-                        let ahead = Ahead::part(next, bytes, at, count);
-                        // SAFETY: the tile is whole, and `input` was checked for these rows.
-                        unsafe {
-                            input.multiply(
-                                kernels,
-                                segment.form,
-                                tile_weights,
-                                rows.clone(),
-                                ahead,
-                                product.place(),
-                            );
-                        }
-                        // columns that only fill the last tile are no tokens
-                        let tokens = vocabulary.saturating_sub(column);
-                        if tokens < COLUMNS {
-                            let values = product.0.iter_mut();
-                            values.for_each(|values| values[tokens..].fill(f32::NEG_INFINITY));
-                        }
-                        let number = (column / COLUMNS) as i32;
-                        let values = product.0.as_ptr().cast();
-                        // SAFETY: 16 values for each row; kernels of this machine. Of rows that
-                        // want their logits nobody asks for the best.
-                        unsafe { (kernels.best)(values, number, &mut best[rows.clone()]) };
-                        for (goal, values) in goals[rows].iter().zip(&product.0) {
-                            let Goal::Logits(place) = goal else { continue };
-                            let place = place * stride + column;
-                            let place = logits.pointer().wrapping_add(place);
-                            // SAFETY: room was checked, and these columns belong to this thread
-                            // alone.
-                            unsafe { *place.cast::<[f32; COLUMNS]>() = *values };
-                        }
-                    }
+        let pieces = self.deal.begin(rows);
+        let multiply = |owner: usize, tile: usize, best: &mut [Best], product: &mut Product| {
+            let tile = linear.tile(owner, tile);
+            let tile_weights = weights.tiles(owner, tile.offset, tile.bytes).as_ptr();
+            let next = tile_weights.wrapping_add(tile.bytes);
+            for (at, rows) in row_tiles(rows, kernels.rows).enumerate() {
+                let ahead = Ahead::part(next, tile.bytes, at, count);
+                let (form, place) = (tile.form, product.place());
+                // SAFETY: the tile is whole, and `input` was checked for these rows.
+                unsafe {
+                    input.multiply(kernels, form, tile_weights, rows.clone(), ahead, place);
+                }
+                // columns that only fill the last tile are no tokens
+                let tokens = vocabulary.saturating_sub(tile.column);
+                if tokens < COLUMNS {
+                    let values = product.0.iter_mut();
+                    values.for_each(|values| values[tokens..].fill(f32::NEG_INFINITY));
+                }
+                let number = (tile.column / COLUMNS) as i32;
+                let values = product.0.as_ptr().cast();
+                // SAFETY: 16 values for each row; kernels of this machine. Of rows that want
+                // their logits nobody asks for the best.
+                unsafe { (kernels.best)(values, number, &mut best[rows.clone()]) };
+                for (goal, values) in goals[rows].iter().zip(&product.0) {
+                    let Goal::Logits(place) = goal else { continue };
+                    let place = logits.pointer().wrapping_add(place * stride + tile.column);
+                    // SAFETY: room was checked, and these columns belong to whoever took this
+                    // tile.
+                    unsafe { *place.cast::<[f32; COLUMNS]>() = *values };
                 }
             }
+        };
+        self.team.run(&|thread| {
+            let first = best.pointer().wrapping_add(thread * 2 * rows);
+            // SAFETY: each thread has its own rows of the winners.
+            let best = unsafe { std::slice::from_raw_parts_mut(first, 2 * rows) };
+            let (own, others) = best.split_at_mut(rows);
+            let mut product = Product::new();
+            for (owner, tiles) in pieces.take(thread, |owner| linear.tiles(owner)) {
+                let best: &mut [Best] = if owner == thread { own } else { others };
+                tiles.for_each(|tile| multiply(owner, tile, best, &mut product));
+            }
         });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use candle_core::quantized::{GgmlDType, QTensor, gguf_file};
+    use candle_core::{Device, Tensor};
+
+    use super::*;
+    use crate::engine::gguf::GgufFile;
+    use crate::engine::runners::cpu::activations::Wanted;
+    use crate::engine::runners::cpu::kernels::isa::Isa;
+    use crate::engine::runners::cpu::matrix::Matrix;
+    use crate::engine::runners::cpu::pack::{Layout, Part, Source};
+    use crate::engine::weights::{RowOrder, TensorFiles};
+
+    const VOCABULARY: usize = 900;
+    const INPUTS: usize = 32;
+
+    /// Every token's logit is equal but for those of `greatest`, which are equal too.
+    fn files(greatest: [usize; 3]) -> TensorFiles {
+        let value = |token| if greatest.contains(&token) { 1.0f32 } else { 0.5 };
+        let values: Vec<f32> = (0..VOCABULARY * INPUTS).map(|at| value(at / INPUTS)).collect();
+        let tensor = Tensor::from_vec(values, (VOCABULARY, INPUTS), &Device::Cpu).unwrap();
+        let tensor = QTensor::quantize(&tensor, GgmlDType::Q8_0).unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("m.gguf");
+        let mut file = std::fs::File::create(&path).unwrap();
+        gguf_file::write(&mut file, &[], &[("m", &tensor)]).unwrap();
+        TensorFiles::from_gguf(GgufFile::open(&path).unwrap())
+    }
+
+    #[test]
+    fn the_lowest_of_equal_tokens_wins_whichever_threads_compute_them() {
+        let files = files([837, 101, 533]);
+        let tensor = files.get("m").unwrap();
+        for threads in [1, 2, 3] {
+            let mut layout = Layout::new(Source { files: &files, exact: false }, threads);
+            let linear = layout.linear(&[Part { tensor, order: RowOrder::Plain }]);
+            let weights = Weights::pack(&layout).unwrap();
+            let mut crew = Crew::new(threads, Isa::best()).unwrap();
+            for goals in [&[Goal::Best; 1][..], &[Goal::Best; 9]] {
+                let ones = Matrix::zeros(goals.len(), INPUTS).map(|mut ones| {
+                    (0..goals.len()).for_each(|row| ones.row_mut(row).fill(1.0));
+                    ones
+                });
+                let wanted = Wanted { panels: true, floats: true };
+                let mut input = Activations::new(goals.len(), INPUTS, wanted).unwrap();
+                crew.take(&ones.unwrap(), goals.len(), &mut input);
+                let task =
+                    Task { linear: &linear, weights: &weights, vocabulary: VOCABULARY, goals };
+                let mut winners = Winners::default();
+                for _ in 0..300 {
+                    let stride = VOCABULARY.next_multiple_of(COLUMNS);
+                    crew.head(&task, &input, &mut winners, Logits { values: &mut [], stride });
+                    let found = (0..goals.len()).map(|row| winners.winner(row));
+                    assert!(found.into_iter().all(|token| token == Some(101)));
+                }
+            }
+        }
     }
 }

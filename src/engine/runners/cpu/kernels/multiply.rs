@@ -158,32 +158,31 @@ impl Crew {
         let (kernels, stride) = (self.kernels, out.stride());
         let out = Shared::new(out.as_mut_ptr());
         let count = rows.div_ceil(kernels.rows);
-        self.team.run(&|thread| {
-            for segment in &linear.threads[thread] {
-                let bytes = segment.form.tile_bytes(linear.blocks);
-                for tile in 0..segment.tiles {
-                    let tile_weights =
-                        weights.tiles(thread, segment.offset + tile * bytes, bytes).as_ptr();
-                    let next = tile_weights.wrapping_add(bytes);
-                    let column = segment.column + tile * COLUMNS;
-                    for (at, rows) in row_tiles(rows, kernels.rows).enumerate() {
-                        let out = out.pointer().wrapping_add(rows.start * stride + column);
-                        let (base, base_stride) = match then {
-                            Then::Store(None) => (std::ptr::null(), 0),
-                            Then::Store(Some(bias)) => (bias[column..].as_ptr(), 0),
-                            Then::Add => (out.cast_const(), stride),
-                        };
-                        let ahead = Ahead::part(next, bytes, at, count);
-                        // SAFETY: the tile is whole, and `input` was checked for these rows.
-                        // These 16 columns of these rows exist, and they belong to this thread
-                        // alone; the bias is as long as the result is wide.
-                        unsafe {
-                            let place = Place { out, stride, base, base_stride };
-                            let form = segment.form;
-                            input.multiply(kernels, form, tile_weights, rows, ahead, place);
-                        }
-                    }
+        let pieces = self.deal.begin(rows);
+        let multiply = |owner: usize, tile: usize| {
+            let tile = linear.tile(owner, tile);
+            let tile_weights = weights.tiles(owner, tile.offset, tile.bytes).as_ptr();
+            let next = tile_weights.wrapping_add(tile.bytes);
+            for (at, rows) in row_tiles(rows, kernels.rows).enumerate() {
+                let out = out.pointer().wrapping_add(rows.start * stride + tile.column);
+                let (base, base_stride) = match then {
+                    Then::Store(None) => (std::ptr::null(), 0),
+                    Then::Store(Some(bias)) => (bias[tile.column..].as_ptr(), 0),
+                    Then::Add => (out.cast_const(), stride),
+                };
+                let ahead = Ahead::part(next, tile.bytes, at, count);
+                // SAFETY: the tile is whole, and `input` was checked for these rows. These 16
+                // columns of these rows exist, and they belong to whoever took this tile; the
+                // bias is as long as the result is wide.
+                unsafe {
+                    let place = Place { out, stride, base, base_stride };
+                    input.multiply(kernels, tile.form, tile_weights, rows, ahead, place);
                 }
+            }
+        };
+        self.team.run(&|thread| {
+            for (owner, tiles) in pieces.take(thread, |owner| linear.tiles(owner)) {
+                tiles.for_each(|tile| multiply(owner, tile));
             }
         });
     }

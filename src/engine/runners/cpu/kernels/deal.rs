@@ -1,0 +1,104 @@
+//! Which thread computes which piece of a phase.
+//!
+//! Each thread has pieces of its own, in the order in which its weights lie in memory. One that
+//! is done goes on with what the others have not begun, since a thread may lose its processor to
+//! somebody else at any moment. Who computes a piece does not change its result.
+
+use std::iter::from_fn;
+use std::ops::Range;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+/// Rows from which pieces are taken one at a time. With fewer, a piece takes no longer than it
+/// takes to ask whose it is, and each thread takes all of its own at once.
+const SINGLY: usize = 4;
+/// More pieces than there are.
+const ALL: usize = 1 << 32;
+
+/// How far each thread's pieces have been taken; reused from phase to phase.
+#[derive(Debug)]
+pub(super) struct Deal(Vec<Counter>);
+
+/// A counter on cache lines of its own.
+#[derive(Debug, Default)]
+#[repr(align(128))]
+struct Counter(AtomicUsize);
+
+impl Deal {
+    /// For this many threads.
+    pub fn new(threads: usize) -> Self {
+        Self((0..threads).map(|_| Counter::default()).collect())
+    }
+
+    /// Begins a phase over this many rows.
+    pub fn begin(&mut self, rows: usize) -> Pieces<'_> {
+        self.0.iter_mut().for_each(|counter| *counter.0.get_mut() = 0);
+        Pieces { taken: &self.0, grain: if rows < SINGLY { ALL } else { 1 } }
+    }
+}
+
+/// The pieces of a phase.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Pieces<'a> {
+    taken: &'a [Counter],
+    grain: usize,
+}
+
+impl<'a> Pieces<'a> {
+    /// Takes pieces for `thread` until none is left: its own ones, then those of the others in
+    /// their order. `count` tells how many a thread has; what comes is whose they are, and which.
+    /// Each piece comes once, whatever the number of threads that take.
+    pub fn take(
+        self,
+        thread: usize,
+        count: impl Fn(usize) -> usize + Copy + 'a,
+    ) -> impl Iterator<Item = (usize, Range<usize>)> + 'a {
+        let others = (0..self.taken.len()).filter(move |other| *other != thread);
+        std::iter::once(thread).chain(others).flat_map(move |owner| {
+            let end = count(owner);
+            from_fn(move || {
+                let begin = self.taken[owner].0.fetch_add(self.grain, Ordering::Relaxed);
+                (begin < end).then(|| (owner, begin..end.min(begin.saturating_add(self.grain))))
+            })
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::AtomicU32;
+
+    use super::*;
+    use crate::engine::runners::cpu::kernels::team::Team;
+
+    #[test]
+    fn every_piece_is_taken_once_by_any_number_of_threads() {
+        let counts = [40, 0, 7];
+        let (mut deal, mut team) = (Deal::new(3), Team::new(3).unwrap());
+        for rows in [1, 32] {
+            for _ in 0..200 {
+                let seen: [Vec<AtomicU32>; 3] =
+                    counts.map(|count| (0..count).map(|_| AtomicU32::new(0)).collect());
+                let pieces = deal.begin(rows);
+                team.run(&|thread| {
+                    for (owner, pieces) in pieces.take(thread, |owner| counts[owner]) {
+                        for piece in pieces {
+                            seen[owner][piece].fetch_add(1, Ordering::Relaxed);
+                        }
+                    }
+                });
+                let seen = seen.iter().flatten();
+                assert!(seen.into_iter().all(|seen| seen.load(Ordering::Relaxed) == 1));
+            }
+        }
+    }
+
+    #[test]
+    fn a_thread_alone_takes_its_own_pieces_and_then_those_of_others_in_order() {
+        let mut deal = Deal::new(3);
+        let taken: Vec<_> = deal.begin(8).take(1, |owner| owner + 1).collect();
+        let expected = [(1, 0..1), (1, 1..2), (0, 0..1), (2, 0..1), (2, 1..2), (2, 2..3)];
+        assert_eq!(taken, expected);
+        let taken: Vec<_> = deal.begin(1).take(2, |owner| owner + 1).collect();
+        assert_eq!(taken, [(2, 0..3), (0, 0..1), (1, 0..2)]);
+    }
+}
