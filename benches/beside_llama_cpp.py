@@ -7,7 +7,8 @@
 DIR holds a real libllama.so, for example of a llama-server package. llama.cpp is called through
 its C interface, without a server: prompts of 64 tokens, then 64 tokens for each row, greedy. Our
 side is `cargo bench --bench model`. llama.cpp also runs copies of the model in other formats,
-which its own quantiser makes into --scratch; its best format is what we are compared with.
+which its own quantiser makes into --scratch (where the library has none, benches/requantise.py
+makes them, which wants the package gguf); its best format is what we are compared with.
 
 Machines change their speed from minute to minute: a ratio is taken within one round only.
 """
@@ -58,15 +59,16 @@ def library(folder):
     quiet = ctypes.CFUNCTYPE(None, ctypes.c_int, ctypes.c_char_p, ctypes.c_void_p)(lambda *_: None)
     lib.quiet = quiet
     lib.llama_log_set(quiet, None)
-    for name in ("llama_model_default_params", "llama_context_default_params",
-                 "llama_model_quantize_default_params"):
+    for name in ("llama_model_default_params", "llama_context_default_params"):
         getattr(lib, name).restype = Opaque
     lib.llama_model_load_from_file.restype = ctypes.c_void_p
     lib.llama_model_load_from_file.argtypes = [ctypes.c_char_p, Opaque]
     lib.llama_init_from_model.restype = ctypes.c_void_p
     lib.llama_init_from_model.argtypes = [ctypes.c_void_p, Opaque]
-    lib.llama_model_quantize.restype = ctypes.c_uint32
-    lib.llama_model_quantize.argtypes = [ctypes.c_char_p, ctypes.c_char_p, ctypes.c_void_p]
+    if hasattr(lib, "llama_model_quantize"):
+        lib.llama_model_quantize_default_params.restype = Opaque
+        lib.llama_model_quantize.restype = ctypes.c_uint32
+        lib.llama_model_quantize.argtypes = [ctypes.c_char_p, ctypes.c_char_p, ctypes.c_void_p]
     lib.llama_batch_init.restype = Batch
     lib.llama_decode.argtypes = [ctypes.c_void_p, Batch]
     lib.llama_get_logits_ith.restype = ctypes.c_void_p
@@ -81,7 +83,10 @@ def library(folder):
 def copy_in(lib, model, scratch, name):
     """The model in another format, made once."""
     path = os.path.join(scratch, f"{os.path.basename(model)}.{name}.gguf")
-    if not os.path.exists(path):
+    if not os.path.exists(path) and not hasattr(lib, "llama_model_quantize"):
+        script = os.path.join(os.path.dirname(os.path.abspath(__file__)), "requantise.py")
+        subprocess.run([sys.executable, script, model, path, name], check=True)
+    elif not os.path.exists(path):
         params = lib.llama_model_quantize_default_params()
         params.put(4, FTYPES[name])  # ftype
         params.put(16, 1, "<u1")  # allow_requantize

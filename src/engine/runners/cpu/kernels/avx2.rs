@@ -5,6 +5,9 @@ use std::arch::x86_64::*;
 
 use super::simd::Simd;
 use super::table::kernels;
+use super::tile;
+
+mod block;
 
 /// AVX2, FMA and F16C.
 #[derive(Clone, Copy)]
@@ -234,6 +237,24 @@ impl Simd for Avx2 {
             _mm256_maddubs_epi16(_mm256_abs_epi8(signed), _mm256_sign_epi8(four, signed))
         };
         Pair(add_pairs(sum.0, product(weights.0)), add_pairs(sum.1, product(weights.1)))
+    }
+
+    #[inline(always)]
+    unsafe fn nibble_block<const R: usize>(weights: *const u8, record: *const u8) -> [Self::I; R] {
+        if R != block::ROWS {
+            return tile::nibble_sums::<Self, R>(weights, record);
+        }
+        let sums = block::nibbles(weights, record);
+        std::array::from_fn(|r| Self::end_nibbles(sums[r % block::ROWS]))
+    }
+
+    #[inline(always)]
+    unsafe fn byte_block<const R: usize>(weights: *const u8, record: *const u8) -> [Self::I; R] {
+        if R != block::ROWS {
+            return tile::byte_sums::<Self, R>(weights, record);
+        }
+        let sums = block::bytes(weights, record);
+        std::array::from_fn(|r| sums[r % block::ROWS])
     }
 
     #[inline(always)]

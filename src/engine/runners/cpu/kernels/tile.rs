@@ -155,50 +155,93 @@ unsafe fn integer_sums<S: Simd, Q: Quants, const R: usize>(
     weights: *const u8,
     record: *const u8,
 ) -> [[S::I; R]; 2] {
+    let none = [S::splat_int(0); R];
+    if Q::NIBBLES {
+        [S::nibble_block::<R>(weights, record), none]
+    } else if Q::HALVES {
+        half_sums::<S, R>(weights, record)
+    } else {
+        [S::byte_block::<R>(weights, record), none]
+    }
+}
+
+/// The sums over a block of nibbles.
+///
+/// # Safety
+/// `weights` are those of a block, and `record` is the first of `R`.
+#[inline(always)]
+pub(super) unsafe fn nibble_sums<S: Simd, const R: usize>(
+    weights: *const u8,
+    record: *const u8,
+) -> [S::I; R] {
+    let mut sums = [S::start_nibbles(); R];
+    for v in 0..4 {
+        let vector = S::load_weights(weights.add(64 * v));
+        let (low, high) = (S::low_nibbles(vector), S::high_nibbles(vector));
+        for (r, sum) in sums.iter_mut().enumerate() {
+            let activations = record.add(r * RECORD + 4 * v).cast::<i8>();
+            *sum = S::dot_nibbles(*sum, low, activations);
+        }
+        for (r, sum) in sums.iter_mut().enumerate() {
+            let activations = record.add(r * RECORD + 4 * v + 16).cast::<i8>();
+            *sum = S::dot_nibbles(*sum, high, activations);
+        }
+    }
+    sums.map(|sum| S::end_nibbles(sum))
+}
+
+/// The sums over a block of bytes.
+///
+/// # Safety
+/// As [`nibble_sums`].
+#[inline(always)]
+pub(super) unsafe fn byte_sums<S: Simd, const R: usize>(
+    weights: *const u8,
+    record: *const u8,
+) -> [S::I; R] {
+    let mut sums = [S::splat_int(0); R];
+    for (r, sum) in sums.iter_mut().enumerate() {
+        let header = record.add(r * RECORD).cast::<i32>();
+        *sum = S::start_bytes(*header.add(panel::OFFSET / 4));
+    }
+    add_bytes::<S, R>(&mut sums, weights, record, 0..8);
+    sums
+}
+
+/// The sums over both halves of a block of bytes.
+#[inline(always)]
+unsafe fn half_sums<S: Simd, const R: usize>(
+    weights: *const u8,
+    record: *const u8,
+) -> [[S::I; R]; 2] {
     let mut first = [S::splat_int(0); R];
     let mut second = [S::splat_int(0); R];
-    if Q::NIBBLES {
-        let mut sums = [S::start_nibbles(); R];
-        for v in 0..4 {
-            let vector = S::load_weights(weights.add(64 * v));
-            let (low, high) = (S::low_nibbles(vector), S::high_nibbles(vector));
-            for (r, sum) in sums.iter_mut().enumerate() {
-                let activations = record.add(r * RECORD + 4 * v).cast::<i8>();
-                *sum = S::dot_nibbles(*sum, low, activations);
-            }
-            for (r, sum) in sums.iter_mut().enumerate() {
-                let activations = record.add(r * RECORD + 4 * v + 16).cast::<i8>();
-                *sum = S::dot_nibbles(*sum, high, activations);
-            }
-        }
-        for (first, sum) in first.iter_mut().zip(sums) {
-            *first = S::end_nibbles(sum);
-        }
-        return [first, second];
-    }
     for r in 0..R {
         let header = record.add(r * RECORD).cast::<i32>();
-        let whole = *header.add(panel::OFFSET / 4);
-        if Q::HALVES {
-            let half = *header.add(panel::HALF_OFFSET / 4);
-            first[r] = S::start_bytes(half);
-            second[r] = S::start_bytes(whole - half);
-        } else {
-            first[r] = S::start_bytes(whole);
-        }
+        let (whole, half) = (*header.add(panel::OFFSET / 4), *header.add(panel::HALF_OFFSET / 4));
+        first[r] = S::start_bytes(half);
+        second[r] = S::start_bytes(whole - half);
     }
-    for v in 0..8 {
-        let vector = S::load_weights(weights.add(64 * v));
-        for r in 0..R {
-            let activations = record.add(r * RECORD + 4 * v).cast::<i8>();
-            if Q::HALVES && v >= 4 {
-                second[r] = S::dot_bytes(second[r], vector, activations);
-            } else {
-                first[r] = S::dot_bytes(first[r], vector, activations);
-            }
-        }
-    }
+    add_bytes::<S, R>(&mut first, weights, record, 0..4);
+    add_bytes::<S, R>(&mut second, weights, record, 4..8);
     [first, second]
+}
+
+/// Adds the products of some vectors of a block of bytes.
+#[inline(always)]
+unsafe fn add_bytes<S: Simd, const R: usize>(
+    sums: &mut [S::I; R],
+    weights: *const u8,
+    record: *const u8,
+    vectors: std::ops::Range<usize>,
+) {
+    for v in vectors {
+        let vector = S::load_weights(weights.add(64 * v));
+        for (r, sum) in sums.iter_mut().enumerate() {
+            let activations = record.add(r * RECORD + 4 * v).cast::<i8>();
+            *sum = S::dot_bytes(*sum, vector, activations);
+        }
+    }
 }
 
 /// Marks a dense form for the compiler.
