@@ -1,7 +1,8 @@
 //! Waits for whatever happens first, lets the state change, and draws when something did.
 //!
 //! A frame is drawn at once after a key, else at most ten times a second, and never while
-//! nothing changes. The loop does not know which backend draws nor where keys come from, so
+//! nothing changes. A run's events wait in their channel until then: a wake-up for each would
+//! take time from the run, on the screen's side and on the sender's. The loop does not know which backend draws nor where keys come from, so
 //! tests run this same loop.
 
 use std::io;
@@ -10,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use crossterm::event::Event;
-use futures_util::{Stream, StreamExt};
+use futures_util::{FutureExt, Stream, StreamExt};
 use ratatui::Terminal;
 use ratatui::backend::Backend;
 use tokio::sync::mpsc::{self, UnboundedReceiver, UnboundedSender};
@@ -109,6 +110,8 @@ struct Loop<'a, B: Backend> {
     limiter: FrameLimiter,
     /// Something changed since the last frame.
     changed: bool,
+    /// More events of the run may be waiting than were taken at once.
+    behind: bool,
 }
 
 /// Runs until the program is to end; gives back a run that may still be under way.
@@ -137,6 +140,7 @@ where
         running: None,
         limiter: FrameLimiter::default(),
         changed: true,
+        behind: false,
     };
     let mut events = Vec::new();
     for effect in app.first_effects() {
@@ -150,6 +154,7 @@ where
             return Ok((exit, this.running));
         }
         if this.changed && this.limiter.due(now()) <= now() {
+            this.catch_up(&mut events, app)?;
             this.draw(app)?;
         }
     }
@@ -178,7 +183,10 @@ where
         S: Stream<Item = i32> + Unpin,
     {
         let deadline = self.deadline(app);
+        // with a frame to come anyway, what happens in the run waits for it
+        let listens = self.behind || !self.changed;
         let run = self.running.as_mut().and_then(|running| running.events.as_mut());
+        let run = run.filter(|_| listens);
         let run = async {
             match run {
                 Some(run) => run.recv_many(events, MOST_EVENTS).await,
@@ -234,13 +242,15 @@ where
             }
             Woken::Reply(reply) => update::reply(app, *reply, now()),
             Woken::Run(0) => {
+                self.behind = false;
                 if let Some(running) = &mut self.running {
                     running.events = None;
                 }
                 update::run_closed(app);
                 Vec::new()
             }
-            Woken::Run(_) => {
+            Woken::Run(count) => {
+                self.behind = count == MOST_EVENTS;
                 for stamp in events.drain(..) {
                     update::run_event(app, stamp);
                 }
@@ -252,6 +262,13 @@ where
             self.perform(effect, app)?;
         }
         Ok(())
+    }
+
+    /// Takes what has happened in the run since it was last looked at.
+    fn catch_up(&mut self, events: &mut Vec<Stamp>, app: &mut App) -> anyhow::Result<()> {
+        let run = self.running.as_mut().and_then(|running| running.events.as_mut());
+        let count = run.and_then(|run| run.recv_many(events, MOST_EVENTS).now_or_never());
+        count.map_or(Ok(()), |count| self.take(Woken::Run(count), events, app))
     }
 
     fn draw(&mut self, app: &mut App) -> anyhow::Result<()> {

@@ -37,6 +37,8 @@ impl Host for NoHost {
 #[derive(Clone, Default)]
 struct Watch {
     frames: Arc<AtomicUsize>,
+    /// How often the loop looked for signals, which it does whenever it wakes up.
+    looks: Arc<AtomicUsize>,
     screen: Arc<Mutex<String>>,
 }
 
@@ -110,12 +112,17 @@ impl User {
         self.watch.frames.load(Ordering::SeqCst)
     }
 
+    fn looks(&self) -> usize {
+        self.watch.looks.load(Ordering::SeqCst)
+    }
+
     async fn sees(&self, text: &str) {
         let start = Instant::now();
         while !self.watch.screen.lock().unwrap().contains(text) {
             let screen = self.watch.screen.lock().unwrap().clone();
             assert!(start.elapsed() < Duration::from_secs(20), "no {text:?} in\n{screen}");
-            tokio::time::sleep(Duration::from_millis(5)).await;
+            // seldom: the loop is polled with every look of the user
+            tokio::time::sleep(Duration::from_millis(50)).await;
         }
     }
 }
@@ -133,12 +140,16 @@ async fn play(script: Script, prompts: usize, story: impl AsyncFnOnce(&User)) ->
     let backend = Watched { inner: TestBackend::new(120, 40), watch: user.watch.clone() };
     let mut terminal = Terminal::new(backend).unwrap();
     let size = Size { width: 120, height: 40 };
+    let looks = user.watch.looks.clone();
     let mut app = App::new(fixture::opening(), size, Instant::now());
     let inputs = Inputs {
         terminal: stream::poll_fn(move |cx| {
             typed.poll_recv(cx).map(|event| event.map(Ok::<_, io::Error>))
         }),
-        signals: stream::poll_fn(move |cx| signalled.poll_recv(cx)),
+        signals: stream::poll_fn(move |cx| {
+            looks.fetch_add(1, Ordering::SeqCst);
+            signalled.poll_recv(cx)
+        }),
         panics: told,
     };
     let services = Arc::new(services);
@@ -215,6 +226,24 @@ async fn a_flood_of_events_is_drawn_at_most_ten_times_a_second() {
         user.press(KeyCode::Char('q'));
     })
     .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_run_wakes_the_screen_for_frames_and_not_for_events() {
+    let steady = Script { words: 100, gap: Duration::from_millis(3), panics: false };
+    let (_, _, app) = play(steady, 4, async |user| {
+        user.sees("4 prompts from quickstart").await;
+        let (frames, looks) = (user.frames(), user.looks());
+        user.press(KeyCode::Enter);
+        user.sees("✓ done after").await;
+        let (frames, looks) = (user.frames() - frames, user.looks() - looks);
+        assert!(looks <= frames * 8 + 10, "{looks} wake-ups for {frames} frames");
+        user.press(KeyCode::Char('q'));
+    })
+    .await;
+    // and no row was left out
+    let session = app.session.unwrap();
+    assert!(session.figures.iter().all(|figures| figures.ended == 4), "{:?}", session.figures);
 }
 
 #[tokio::test(flavor = "multi_thread")]
