@@ -58,7 +58,7 @@ def run(args, url, folder):
 
 
 def show(name, lanes):
-    rates = [[one["output_tokens_per_s"] for one in lane["passes"]] for lane in lanes]
+    rates = [[one["output_tokens_per_s"] for one in lane["repeats"]] for lane in lanes]
     ratios = [many / one for one, many in zip(*rates)]
     one, many = (statistics.median(rate) for rate in rates)
     waits = ", ".join(f"{lane['label']} {1e3 * lane['itl_s']['p50']:.1f} ms" for lane in lanes)
