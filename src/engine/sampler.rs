@@ -83,19 +83,24 @@ impl Sampler {
     /// # Errors
     /// No logit is a number above minus infinity.
     pub fn sample(&mut self, logits: &[f32]) -> Result<u32, EngineError> {
-        let best = most_probable(logits).ok_or_else(no_usable_logits)?;
+        let highest = weights::highest(logits);
+        if highest == f32::NEG_INFINITY {
+            return Err(no_usable_logits());
+        }
         let token = self.token;
         self.token += 1;
-        if self.temperature == 0.0 || best.logit == f32::INFINITY {
-            return Ok(best.id);
+        if self.temperature == 0.0 || highest == f32::INFINITY {
+            return first_with(logits, highest).ok_or_else(no_usable_logits);
         }
         let uniform = philox::uniform(self.seed, self.row, token);
         let Some(k) = self.top_k else {
-            let cut = self.cut(logits, best.logit);
-            return Ok(self.draw_from_all(uniform, best, cut, logits));
+            let cut = self.cut(logits, highest);
+            let drawn = self.draw_from_all(uniform, highest, cut, logits);
+            return drawn.or_else(|| first_with(logits, highest)).ok_or_else(no_usable_logits);
         };
-        self.filter(k, logits, best.logit);
-        Ok(self.draw(uniform, best))
+        self.filter(k, logits, highest);
+        let drawn = self.draw(uniform, highest);
+        drawn.or(self.candidates.first().map(|best| best.id)).ok_or_else(no_usable_logits)
     }
 
     /// Leaves in `candidates` what top-k, top-p and min-p keep, the most probable first.
@@ -127,9 +132,15 @@ impl Sampler {
     }
 
     /// The token at which the cumulated probability over what is kept of the vocabulary passes
-    /// `uniform`.
-    fn draw_from_all(&mut self, uniform: f64, best: Candidate, cut: Cut, logits: &[f32]) -> u32 {
-        let weigh = Weigh::new(best.logit, self.temperature);
+    /// `uniform`, in [0, 1); rounding can leave something over.
+    fn draw_from_all(
+        &mut self,
+        uniform: f64,
+        highest: f32,
+        cut: Cut,
+        logits: &[f32],
+    ) -> Option<u32> {
+        let weigh = Weigh::new(highest, self.temperature);
         // after the last token that is kept, those with its logit are not
         let (first, second) =
             logits.split_at((cut.last as usize).saturating_add(1).min(logits.len()));
@@ -149,29 +160,28 @@ impl Sampler {
             for (logit, id) in chunk.iter().zip(id..) {
                 let weight = f64::from(weigh.weight(*logit));
                 if rest < weight {
-                    return id;
+                    return Some(id);
                 }
                 rest -= weight;
             }
             id += chunk.len() as u32;
         }
-        // only rounding can leave something over
-        best.id
+        None
     }
 
-    /// The candidate at which the cumulated probability passes `uniform`, in [0, 1).
-    fn draw(&self, uniform: f64, best: Candidate) -> u32 {
-        let weigh = Weigh::new(best.logit, self.temperature);
+    /// The candidate at which the cumulated probability passes `uniform`, in [0, 1); rounding can
+    /// leave something over.
+    fn draw(&self, uniform: f64, highest: f32) -> Option<u32> {
+        let weigh = Weigh::new(highest, self.temperature);
         let weights = self.candidates.iter().map(|c| f64::from(weigh.weight(c.logit)));
         let mut rest = uniform * weights.clone().sum::<f64>();
         for (candidate, weight) in self.candidates.iter().zip(weights) {
             if rest < weight {
-                return candidate.id;
+                return Some(candidate.id);
             }
             rest -= weight;
         }
-        // only rounding can leave something over
-        best.id
+        None
     }
 }
 
@@ -191,25 +201,9 @@ fn candidates(logits: &[f32]) -> impl Iterator<Item = Candidate> + Clone {
         .map(|(logit, id)| Candidate { logit: *logit, id })
 }
 
-/// The token with the highest logit; of equal ones the lowest id.
-fn most_probable(logits: &[f32]) -> Option<Candidate> {
-    let highest = highest(logits);
-    let first = logits.iter().position(|logit| *logit == highest);
-    let id = first.filter(|_| highest > f32::NEG_INFINITY)?;
-    Some(Candidate { logit: highest, id: u32::try_from(id).ok()? })
-}
-
-/// The highest logit that is a number; minus infinity where there is none. Every step of every
-/// row comes through here, so the comparisons run in independent lanes.
-fn highest(logits: &[f32]) -> f32 {
-    let mut lanes = [f32::NEG_INFINITY; 16];
-    let (chunks, rest) = logits.as_chunks::<16>();
-    for chunk in chunks {
-        for (lane, logit) in lanes.iter_mut().zip(chunk) {
-            *lane = if *logit > *lane { *logit } else { *lane };
-        }
-    }
-    lanes.iter().chain(rest).copied().fold(f32::NEG_INFINITY, f32::max)
+/// The first token with this logit.
+fn first_with(logits: &[f32], logit: f32) -> Option<u32> {
+    (0..).zip(logits).find(|(_, other)| **other == logit).map(|(id, _)| id)
 }
 
 /// The most probable first; of equal ones the lowest id.

@@ -1,9 +1,9 @@
 //! Where top-p cuts the vocabulary, found without sorting it.
 //!
 //! A sample of the logits says about where the cut is. Passes over the vocabulary then narrow it
-//! between two logits until few tokens are left, and only these are sorted. Weights are multiples
-//! of one grain, so their sums are exact in any order: the cut is, bit for bit, the one that adding
-//! up the sorted vocabulary gives.
+//! between two logits until few tokens are left, and these are gathered and halved. Weights are
+//! multiples of one grain, so their sums are exact in any order: the cut is, bit for bit, the one
+//! that adding up the sorted vocabulary gives.
 
 use super::weights::{Above, Weigh, any_within};
 use super::{Candidate, by_probability};
@@ -35,8 +35,8 @@ pub(super) struct Nucleus {
     candidates: Vec<Candidate>,
 }
 
-/// Tokens that are sorted rather than narrowed further.
-const FEW: usize = 256;
+/// Tokens that are gathered rather than narrowed further.
+const FEW: usize = 2048;
 /// Passes that narrow; where many logits are equal, more of them would not help.
 const MOST_PASSES: usize = 8;
 /// Logits this far below the highest weigh nothing in whole grains.
@@ -47,12 +47,10 @@ impl Nucleus {
     pub fn cut(&mut self, logits: &[f32], highest: f32, p: f64) -> Cut {
         let total = Weigh::new(highest, 1.0).grains(logits, &mut self.weights);
         let target = p * total;
+        let weightless = highest - WEIGHTLESS;
         let mut between = Bracket {
             high: Bound { logit: highest.next_up(), above: Above::default() },
-            low: Bound {
-                logit: highest - WEIGHTLESS,
-                above: Above { mass: total, count: logits.len() },
-            },
+            low: Bound { logit: weightless, above: Above { mass: total, count: logits.len() } },
         };
         let (mut middle, mut width) = (self.guess(logits, highest, total - target), 0.1);
         for _ in 0..MOST_PASSES {
@@ -61,17 +59,14 @@ impl Nucleus {
             }
             let probes = [middle + width, middle - width];
             let above = Above::of(logits, &self.weights, probes);
-            let before = between;
             for (logit, above) in probes.into_iter().zip(above) {
                 between.narrow(Bound { logit, above }, target);
             }
-            if between.high.logit != before.high.logit && between.low.logit != before.low.logit {
-                (middle, width) = between.between(target);
-            } else if between.high.logit != before.high.logit {
-                (middle, width) = (probes[1] - 3.0 * width, 3.0 * width);
+            (middle, width) = if between.low.logit > weightless {
+                between.between(target)
             } else {
-                (middle, width) = (probes[0] + 3.0 * width, 3.0 * width);
-            }
+                (probes[1] - 3.0 * width, 3.0 * width)
+            };
         }
         self.resolve(logits, between, target)
     }
@@ -100,9 +95,10 @@ impl Nucleus {
         highest - place.unwrap_or(0) as f32 / EACH
     }
 
-    /// Sorts what lies between the bounds and adds it up to the target.
+    /// Gathers what lies between the bounds and halves it until the token that reaches the target
+    /// is left.
     fn resolve(&mut self, logits: &[f32], between: Bracket, target: f64) -> Cut {
-        const SKIPPED: usize = 32;
+        const SKIPPED: usize = 16;
         let (low, high) = (between.low.logit, between.high.logit);
         self.candidates.clear();
         for (chunk, first) in logits.chunks(SKIPPED).zip((0u32..).step_by(SKIPPED)) {
@@ -112,13 +108,24 @@ impl Nucleus {
                 self.candidates.extend(within.map(|(logit, id)| Candidate { logit: *logit, id }));
             }
         }
-        self.candidates.sort_unstable_by(by_probability);
         let mut reached = between.high.above.mass;
-        let last = self.candidates.iter().find(|candidate| {
-            reached += f64::from(self.weights[candidate.id as usize]);
-            reached >= target
-        });
-        last.map_or(Cut::at(low), |last| Cut { logit: last.logit, last: last.id })
+        let mass = |tokens: &[Candidate]| -> f64 {
+            tokens.iter().map(|token| f64::from(self.weights[token.id as usize])).sum()
+        };
+        let mut left = &mut self.candidates[..];
+        while left.len() > 1 {
+            let half = left.len() / 2;
+            left.select_nth_unstable_by(half, by_probability);
+            let (more, less) = left.split_at_mut(half);
+            let with_more = reached + mass(more);
+            left = if with_more >= target {
+                more
+            } else {
+                reached = with_more;
+                less
+            };
+        }
+        left.first().map_or(Cut::at(low), |last| Cut { logit: last.logit, last: last.id })
     }
 }
 
@@ -159,6 +166,6 @@ impl Bracket {
         let (high, low) = (&self.high, &self.low);
         let part = (target - high.above.mass) / (low.above.mass - high.above.mass);
         let gap = high.logit - low.logit;
-        (high.logit - gap * part as f32, gap / 16.0)
+        (high.logit - gap * part as f32, gap / 8.0)
     }
 }

@@ -11,7 +11,7 @@ fn sampling(temperature: f32) -> Sampling {
 /// The tokens that may be drawn, the most probable first.
 fn kept(filters: &Sampling, logits: &[f32]) -> Vec<u32> {
     let mut sampler = Sampler::new(filters, 0);
-    let highest = highest(logits);
+    let highest = weights::highest(logits);
     if let Some(k) = filters.top_k {
         sampler.filter(k, logits, highest);
     } else {
@@ -26,7 +26,7 @@ fn kept(filters: &Sampling, logits: &[f32]) -> Vec<u32> {
 
 /// What top-p alone keeps: sorts the whole vocabulary and adds it up, the most probable first.
 fn sorted_nucleus(p: f32, logits: &[f32]) -> Vec<u32> {
-    let weigh = Weigh::new(highest(logits), 1.0);
+    let weigh = Weigh::new(weights::highest(logits), 1.0);
     let mut sorted: Vec<Candidate> = candidates(logits).collect();
     sorted.sort_by(by_probability);
     let weights = sorted.iter().map(|candidate| f64::from(weigh.grain(candidate.logit)));

@@ -1,7 +1,8 @@
 //! Sums of exponentials over a whole vocabulary, in vectors.
 //!
-//! The loops are plain Rust that compiles to whatever vectors the machine has: every operation
-//! is rounded alone and every sum has one order, so the results are the same on every machine.
+//! The loops are plain Rust that compiles to whatever vectors the machine has: multiplications
+//! and additions are fused by name or not at all and every sum has one order, so the results are
+//! the same on every machine.
 
 use pulp::{Arch, NullaryFnOnce};
 
@@ -16,6 +17,7 @@ pub(super) struct Weigh {
     highest: f32,
     /// One over the temperature.
     coldness: f32,
+    /// Never minus infinity.
     floor: f32,
 }
 
@@ -24,19 +26,19 @@ impl Weigh {
     pub fn new(highest: f32, temperature: f32) -> Self {
         // the distance of the best one is 0, which infinity must not meet
         let coldness = temperature.recip().min(f32::MAX);
-        Self { highest, coldness, floor: f32::NEG_INFINITY }
+        Self { highest, coldness, floor: f32::MIN }
     }
 
     /// With this floor.
     pub fn from(self, floor: f32) -> Self {
-        Self { floor, ..self }
+        Self { floor: floor.max(f32::MIN), ..self }
     }
 
     /// The weight of a logit; that of minus infinity and of what is not a number is 0.
     #[inline(always)]
     pub fn weight(self, logit: f32) -> f32 {
         let weight = exp((logit - self.highest) * self.coldness);
-        if logit >= self.floor && logit > f32::NEG_INFINITY { weight } else { 0.0 }
+        if logit >= self.floor { weight } else { 0.0 }
     }
 
     /// The weight in whole grains.
@@ -98,19 +100,28 @@ impl NullaryFnOnce for Grains<'_> {
     #[inline(always)]
     fn call(self) -> f64 {
         self.weights.resize(self.logits.len(), 0.0);
-        let (vectors, rest) = self.logits.as_chunks::<LANES>();
-        let (to, last) = self.weights.as_chunks_mut::<LANES>();
-        let mut lanes = [0.0f64; LANES];
-        for (vector, to) in vectors.iter().zip(to) {
-            for lane in 0..LANES {
-                to[lane] = self.weigh.grain(vector[lane]);
-                lanes[lane] += f64::from(to[lane]);
+        let mut total = [0.0; LANES];
+        for (logits, weights) in self.logits.chunks(CHUNK).zip(self.weights.chunks_mut(CHUNK)) {
+            for (logit, weight) in logits.iter().zip(&mut *weights) {
+                *weight = self.weigh.grain(*logit);
             }
+            add_up(weights, &mut total);
         }
-        for (logit, to) in rest.iter().zip(&mut *last) {
-            *to = self.weigh.grain(*logit);
+        total.into_iter().sum()
+    }
+}
+
+/// Adds weights to sums.
+#[inline(always)]
+fn add_up(weights: &[f32], sums: &mut [f64; LANES]) {
+    let (vectors, rest) = weights.as_chunks::<LANES>();
+    for vector in vectors {
+        for (sum, weight) in sums.iter_mut().zip(vector) {
+            *sum += f64::from(*weight);
         }
-        lanes.into_iter().chain(last.iter().copied().map(f64::from)).sum()
+    }
+    for (sum, weight) in sums.iter_mut().zip(rest) {
+        *sum += f64::from(*weight);
     }
 }
 
@@ -139,27 +150,19 @@ impl NullaryFnOnce for Sift<'_> {
 
     #[inline(always)]
     fn call(self) -> [Above; 2] {
-        let (vectors, rest) = self.logits.as_chunks::<LANES>();
-        let (weights, last) = self.weights.as_chunks::<LANES>();
-        let (mut masses, mut counts) = ([[0.0f64; LANES]; 2], [[0u32; LANES]; 2]);
-        for (vector, weights) in vectors.iter().zip(weights) {
-            for lane in 0..LANES {
-                for which in 0..2 {
-                    let is_above = vector[lane] >= self.from[which];
-                    let weight = if is_above { weights[lane] } else { 0.0 };
-                    masses[which][lane] += f64::from(weight);
-                    counts[which][lane] += u32::from(is_above);
+        let (mut masses, mut counts) = ([[0.0; LANES]; 2], [0; 2]);
+        let mut kept = [0.0; CHUNK];
+        for (logits, weights) in self.logits.chunks(CHUNK).zip(self.weights.chunks(CHUNK)) {
+            for ((from, mass), count) in self.from.iter().zip(&mut masses).zip(&mut counts) {
+                for ((kept, logit), weight) in kept.iter_mut().zip(logits).zip(weights) {
+                    *kept = if logit >= from { *weight } else { 0.0 };
                 }
+                add_up(&kept[..logits.len()], mass);
+                let above = logits.iter().map(|logit| u32::from(logit >= from));
+                *count += above.sum::<u32>() as usize;
             }
         }
-        std::array::from_fn(|which| {
-            let rest = rest.iter().zip(last).filter(|(logit, _)| **logit >= self.from[which]);
-            let mass = masses[which].iter().copied();
-            Above {
-                mass: mass.chain(rest.clone().map(|(_, weight)| f64::from(*weight))).sum(),
-                count: counts[which].iter().sum::<u32>() as usize + rest.count(),
-            }
-        })
+        std::array::from_fn(|i| Above { mass: masses[i].into_iter().sum(), count: counts[i] })
     }
 }
 
@@ -181,17 +184,42 @@ fn exp(x: f32) -> f32 {
     const POLYNOMIAL: [f32; 6] =
         [1.987_569_1e-4, 1.398_199_9e-3, 8.333_452e-3, 4.166_579_6e-2, 1.666_666_5e-1, 5e-1];
     let x = if x > -87.0 { x } else { -87.0 };
-    let shifted = x * std::f32::consts::LOG2_E + ROUND;
+    let shifted = x.mul_add(std::f32::consts::LOG2_E, ROUND);
     let n = shifted - ROUND;
     // ln 2 in two parts, the first exact in few bits
-    let r = (x - n * (355.0 / 512.0)) + n * 2.121_944_4e-4;
+    let r = n.mul_add(2.121_944_4e-4, n.mul_add(-355.0 / 512.0, x));
     let mut y = POLYNOMIAL[0];
     for coefficient in &POLYNOMIAL[1..] {
-        y = y * r + coefficient;
+        y = y.mul_add(r, *coefficient);
     }
-    let y = (y * (r * r) + r) + 1.0;
+    let y = y.mul_add(r * r, r) + 1.0;
     let power = shifted.to_bits().wrapping_sub(ROUND.to_bits()).wrapping_add(127) << 23;
     y * f32::from_bits(power)
+}
+
+/// The highest logit that is a number; minus infinity where there is none.
+pub(super) fn highest(logits: &[f32]) -> f32 {
+    Arch::new().dispatch(Highest { logits })
+}
+
+struct Highest<'a> {
+    logits: &'a [f32],
+}
+
+impl NullaryFnOnce for Highest<'_> {
+    type Output = f32;
+
+    #[inline(always)]
+    fn call(self) -> f32 {
+        let mut lanes = [f32::NEG_INFINITY; LANES];
+        let (vectors, rest) = self.logits.as_chunks::<LANES>();
+        for vector in vectors {
+            for (lane, logit) in lanes.iter_mut().zip(vector) {
+                *lane = if *logit > *lane { *logit } else { *lane };
+            }
+        }
+        lanes.iter().chain(rest).copied().fold(f32::NEG_INFINITY, f32::max)
+    }
 }
 
 /// Whether any of these logits is greater than `least`.
