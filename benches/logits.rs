@@ -45,7 +45,7 @@ fn main() {
     let tokens: Vec<u32> = text.split_whitespace().map(|id| id.parse().unwrap()).collect();
     let kernels = Kernels::CpuWith(CpuChoices { isa: None, exact });
     let options = LoadOptions { kernels, ..LoadOptions::default() };
-    let runner = load(&source(model), &options).unwrap().runner;
+    let runner = load(&ModelSource::alone("bench", Weights::Gguf(model)), &options).unwrap().runner;
     let mut cache = runner.new_cache(tokens.len()).unwrap();
     cache.resize(1).unwrap();
     let (mut answers, mut out) = (Answers::default(), BufWriter::new(File::create(out).unwrap()));
@@ -61,16 +61,4 @@ fn main() {
         }
     }
     out.flush().unwrap();
-}
-
-fn source(model: PathBuf) -> ModelSource {
-    ModelSource {
-        name: "bench".into(),
-        weights: Weights::Gguf(model),
-        tokenizer: None,
-        tokenizer_config: None,
-        chat_template: None,
-        generation_config: None,
-        sha256: None,
-    }
 }

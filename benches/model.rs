@@ -70,15 +70,7 @@ fn main() {
     let Some(model) = arguments.model.clone() else {
         return println!("nothing to do: name a --model");
     };
-    let source = ModelSource {
-        name: "bench".into(),
-        weights: Weights::Gguf(model),
-        tokenizer: None,
-        tokenizer_config: None,
-        chat_template: None,
-        generation_config: None,
-        sha256: None,
-    };
+    let source = ModelSource::alone("bench", Weights::Gguf(model));
     let kernels = if arguments.runner == "candle" { Kernels::Own } else { Kernels::Cpu };
     let options = LoadOptions { threads: arguments.threads, kernels, ..LoadOptions::default() };
     let begun = Instant::now();

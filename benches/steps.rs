@@ -62,15 +62,7 @@ fn main() {
     let Some(model) = arguments.model.clone() else {
         return println!("nothing to do: name a --model");
     };
-    let source = ModelSource {
-        name: "bench".into(),
-        weights: Weights::Gguf(model),
-        tokenizer: None,
-        tokenizer_config: None,
-        chat_template: None,
-        generation_config: None,
-        sha256: None,
-    };
+    let source = ModelSource::alone("bench", Weights::Gguf(model));
     let options = LoadOptions { kernels: Kernels::Cpu, ..LoadOptions::default() };
     let model = Model::load(&source, &options).unwrap();
     let greedy = Sampling { max_tokens: arguments.tokens, ignore_eos: true, ..Sampling::default() };

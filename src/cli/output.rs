@@ -3,8 +3,10 @@
 use std::io::Write;
 
 use super::args::OutputFlags;
+use super::exit::Exit;
 use super::gates::Gates;
 use super::summary::{failures, summary};
+use crate::bench::verify::Outcome;
 use crate::report::{Export, Report};
 use crate::text::visible;
 
@@ -40,11 +42,12 @@ impl Output {
         written.into_iter().collect()
     }
 
-    /// Tells what the report says, and whether every claim holds.
+    /// Tells what the report says. The command is done where the report is verified and every
+    /// claim holds.
     ///
     /// # Errors
     /// The output cannot be written.
-    pub fn tell(&self, report: &Report, out: &mut impl Write) -> anyhow::Result<bool> {
+    pub fn tell(&self, report: &Report, out: &mut impl Write) -> anyhow::Result<Exit> {
         if self.quiet {
             eprint!("{}", failures(report));
         } else {
@@ -53,6 +56,9 @@ impl Output {
                 writeln!(out, "report: {}", visible(&export.path().display().to_string()))?;
             }
         }
-        self.gates.tell(report, self.quiet, out)
+        let passed = self.gates.tell(report, self.quiet, out)?;
+        let verified =
+            report.verdict.as_ref().map(|verdict| verdict.outcome) == Some(Outcome::Verified);
+        Ok(if verified && passed { Exit::Done } else { Exit::Failed })
     }
 }

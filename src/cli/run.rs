@@ -11,7 +11,6 @@ use super::progress::Progress;
 use super::signals::Signals;
 use crate::bench::journal::{Journal, Restored};
 use crate::bench::run::Between;
-use crate::bench::verify::Outcome;
 use crate::bench::{self, Job, RunHandle};
 use crate::provider::OpenProvider;
 use crate::report::{Report, RunFacts};
@@ -87,14 +86,11 @@ impl Headless {
         let report = Report::build(&facts, &job.plan, &job.prompts, &handle.recorder);
         let report = report.within(self.output.gates.slo);
         self.output.write(&report)?;
-        let passed = self.output.tell(&report, &mut std::io::stdout())?;
+        let exit = self.output.tell(&report, &mut std::io::stdout())?;
         if interrupted {
             eprintln!("interrupted; go on with: batchgen-tui resume {}", handle.id);
         }
-        Ok(match exit(&report, interrupted) {
-            Exit::Done if !passed => Exit::Failed,
-            other => other,
-        })
+        Ok(if interrupted { Exit::Interrupted } else { exit })
     }
 }
 
@@ -123,12 +119,4 @@ fn stop(handle: &RunHandle, progress: &mut Progress, interrupted: &mut bool) {
     }
     progress.note("stopping; what was finished is kept (once more to leave at once)");
     handle.controls.stop();
-}
-
-fn exit(report: &Report, interrupted: bool) -> Exit {
-    match report.verdict.as_ref().map(|verdict| verdict.outcome) {
-        _ if interrupted => Exit::Interrupted,
-        Some(Outcome::Verified) => Exit::Done,
-        Some(Outcome::Incomplete | Outcome::Failed) | None => Exit::Failed,
-    }
 }

@@ -68,12 +68,21 @@ pub enum Answer<'a> {
 impl Answers {
     /// The answers.
     pub fn iter(&self) -> impl Iterator<Item = Answer<'_>> {
-        self.given.iter().map(|given| match *given {
+        self.given.iter().map(|given| self.answer(*given))
+    }
+
+    /// The answer to this one of the rows that wanted one.
+    pub fn get(&self, number: usize) -> Option<Answer<'_>> {
+        self.given.get(number).map(|given| self.answer(*given))
+    }
+
+    fn answer(&self, given: Given) -> Answer<'_> {
+        match given {
             Given::Best(id) => Answer::Best(id),
             Given::Logits(row) => {
                 Answer::Logits(&self.logits[row * self.stride..][..self.vocabulary])
             }
-        })
+        }
     }
 
     /// Begins new answers, for runners that find greedy choices themselves: gives room for
@@ -171,6 +180,12 @@ pub trait Runner: Send + 'static {
 
     /// Bytes that one slot of `capacity` tokens takes.
     fn slot_bytes(&self, capacity: usize) -> u64;
+
+    /// Does a piece of work with each item, on the threads that compute where there are any; which
+    /// thread does which is nothing that a result may depend on.
+    fn each<T: Send>(&self, items: &mut [T], work: impl Fn(&mut T) + Sync) {
+        items.iter_mut().for_each(work);
+    }
 
     /// The most slots a cache may have; `None` is no limit but memory.
     fn max_slots(&self) -> Option<usize> {

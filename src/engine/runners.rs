@@ -115,6 +115,14 @@ impl Runner for AnyRunner {
         }
     }
 
+    fn each<T: Send>(&self, items: &mut [T], work: impl Fn(&mut T) + Sync) {
+        match self {
+            Self::Candle(runner) => runner.each(items, work),
+            Self::Cpu(runner) => runner.each(items, work),
+            Self::Transformers(runner) => runner.each(items, work),
+        }
+    }
+
     fn max_slots(&self) -> Option<usize> {
         match self {
             Self::Candle(runner) => runner.max_slots(),

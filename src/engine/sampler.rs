@@ -5,11 +5,13 @@
 //! depends on the seed, the row, the index of the token in the row and the logits, and on
 //! nothing else: not on the other rows of a batch.
 
+mod nucleus;
 mod philox;
 mod weights;
 
 use std::cmp::Ordering;
 
+use self::nucleus::{Cut, Nucleus};
 use self::weights::{CHUNK, Weigh};
 use super::EngineError;
 use super::runner::{Answer, Want};
@@ -26,8 +28,9 @@ pub struct Sampler {
     row: u64,
     /// Index of the next token in the row.
     token: u64,
-    /// Reused between calls.
+    /// What top-k leaves; reused between calls.
     candidates: Vec<Candidate>,
+    nucleus: Nucleus,
     /// Weights of the vocabulary by chunk; reused between calls.
     sums: Vec<f64>,
 }
@@ -38,9 +41,6 @@ struct Candidate {
     logit: f32,
     id: u32,
 }
-
-/// The number of candidates that top-p looks at first; it grows fourfold while it must.
-const FIRST_CANDIDATES: usize = 64;
 
 impl Sampler {
     /// The sampler of row `row` of a run.
@@ -54,6 +54,7 @@ impl Sampler {
             row: row as u64,
             token: 0,
             candidates: Vec::new(),
+            nucleus: Nucleus::default(),
             sums: Vec::new(),
         }
     }
@@ -82,53 +83,46 @@ impl Sampler {
     /// # Errors
     /// No logit is a number above minus infinity.
     pub fn sample(&mut self, logits: &[f32]) -> Result<u32, EngineError> {
-        let best = most_probable(logits).ok_or_else(no_usable_logits)?;
+        let highest = weights::highest(logits);
+        if highest == f32::NEG_INFINITY {
+            return Err(no_usable_logits());
+        }
         let token = self.token;
         self.token += 1;
-        if self.temperature == 0.0 || best.logit == f32::INFINITY {
-            return Ok(best.id);
+        if self.temperature == 0.0 || highest == f32::INFINITY {
+            return first_with(logits, highest).ok_or_else(no_usable_logits);
         }
         let uniform = philox::uniform(self.seed, self.row, token);
-        if self.top_k.is_none() && self.top_p.is_none() {
-            return Ok(self.draw_from_all(uniform, best, logits));
-        }
-        self.filter(logits, best.logit);
-        Ok(self.draw(uniform, best, self.candidates.iter().copied()))
+        let Some(k) = self.top_k else {
+            let cut = self.cut(logits, highest);
+            let drawn = self.draw_from_all(uniform, highest, cut, logits);
+            return drawn.or_else(|| first_with(logits, highest)).ok_or_else(no_usable_logits);
+        };
+        self.filter(k, logits, highest);
+        let drawn = self.draw(uniform, highest);
+        drawn.or(self.candidates.first().map(|best| best.id)).ok_or_else(no_usable_logits)
     }
 
     /// Leaves in `candidates` what top-k, top-p and min-p keep, the most probable first.
-    fn filter(&mut self, logits: &[f32], highest: f32) {
-        match (self.top_k, self.top_p) {
-            (Some(k), top_p) => {
-                take_best(logits, k, &mut self.candidates);
-                if let Some(p) = top_p {
-                    let weights = self.candidates.iter().map(|c| weight(c.logit - highest));
-                    let total: f64 = weights.sum();
-                    let kept = nucleus(&self.candidates, highest, p * total);
-                    self.candidates.truncate(kept.unwrap_or(self.candidates.len()));
-                }
-            }
-            (None, Some(p)) => self.filter_by_nucleus(logits, highest, p),
-            (None, None) => {}
+    fn filter(&mut self, k: usize, logits: &[f32], highest: f32) {
+        take_best(logits, k, &mut self.candidates);
+        if let Some(p) = self.top_p {
+            let weigh = Weigh::new(highest, 1.0);
+            let weights = self.candidates.iter().map(|c| f64::from(weigh.grain(c.logit)));
+            let target = p * weights.clone().sum::<f64>();
+            let kept = reached_at(weights, target).unwrap_or(self.candidates.len());
+            self.candidates.truncate(kept);
         }
         let floor = self.min_p_floor(highest);
         self.candidates.retain(|candidate| candidate.logit >= floor);
     }
 
-    /// Top-p over the whole vocabulary, which is sorted only as far as it must be.
-    fn filter_by_nucleus(&mut self, logits: &[f32], highest: f32, p: f64) {
-        let weigh = Weigh { highest, temperature: 1.0, floor: f32::NEG_INFINITY };
-        weigh.sums(logits, &mut self.sums);
-        let total: f64 = self.sums.iter().sum();
-        let mut count = FIRST_CANDIDATES;
-        loop {
-            take_best(logits, count, &mut self.candidates);
-            let all = self.candidates.len() < count || count >= logits.len();
-            match nucleus(&self.candidates, highest, p * total) {
-                Some(kept) => return self.candidates.truncate(kept),
-                None if all => return,
-                None => count *= 4,
-            }
+    /// Where top-p and min-p cut the whole vocabulary.
+    fn cut(&mut self, logits: &[f32], highest: f32) -> Cut {
+        let floor = Cut::at(self.min_p_floor(highest));
+        match self.top_p {
+            None => floor,
+            Some(p) => self.nucleus.cut(logits, highest, p).and(floor),
         }
     }
 
@@ -137,49 +131,57 @@ impl Sampler {
         self.min_p.map_or(f32::NEG_INFINITY, |p| highest + p.ln())
     }
 
-    /// The token at which the cumulated probability over the vocabulary passes `uniform`.
-    fn draw_from_all(&mut self, uniform: f64, best: Candidate, logits: &[f32]) -> u32 {
-        let floor = self.min_p_floor(best.logit);
-        let weigh = Weigh { highest: best.logit, temperature: self.temperature, floor };
-        weigh.sums(logits, &mut self.sums);
+    /// The token at which the cumulated probability over what is kept of the vocabulary passes
+    /// `uniform`, in [0, 1); rounding can leave something over.
+    fn draw_from_all(
+        &mut self,
+        uniform: f64,
+        highest: f32,
+        cut: Cut,
+        logits: &[f32],
+    ) -> Option<u32> {
+        let weigh = Weigh::new(highest, self.temperature);
+        // after the last token that is kept, those with its logit are not
+        let (first, second) =
+            logits.split_at((cut.last as usize).saturating_add(1).min(logits.len()));
+        let parts = [(first, weigh.from(cut.logit)), (second, weigh.from(cut.logit.next_up()))];
+        self.sums.clear();
+        parts.iter().for_each(|(logits, weigh)| weigh.sums(logits, &mut self.sums));
         let mut rest = uniform * self.sums.iter().sum::<f64>();
-        for (chunk, sum) in self.sums.iter().enumerate() {
+        let chunks =
+            parts.iter().flat_map(|(part, weigh)| part.chunks(CHUNK).map(move |c| (c, weigh)));
+        let mut id = 0;
+        for ((chunk, weigh), sum) in chunks.zip(&self.sums) {
             if rest >= *sum {
                 rest -= sum;
+                id += chunk.len() as u32;
                 continue;
             }
-            for (logit, id) in logits[chunk * CHUNK..].iter().zip(0u32..).take(CHUNK) {
+            for (logit, id) in chunk.iter().zip(id..) {
                 let weight = f64::from(weigh.weight(*logit));
                 if rest < weight {
-                    return (chunk * CHUNK) as u32 + id;
+                    return Some(id);
                 }
                 rest -= weight;
             }
+            id += chunk.len() as u32;
         }
-        // only rounding can leave something over
-        best.id
+        None
     }
 
-    /// The candidate at which the cumulated probability passes `uniform`, in [0, 1).
-    fn draw(
-        &self,
-        uniform: f64,
-        best: Candidate,
-        candidates: impl Iterator<Item = Candidate> + Clone,
-    ) -> u32 {
-        let weigh =
-            |candidate: Candidate| weight((candidate.logit - best.logit) / self.temperature);
-        let total: f64 = candidates.clone().map(weigh).sum();
-        let mut rest = uniform * total;
-        for candidate in candidates {
-            let weight = weigh(candidate);
+    /// The candidate at which the cumulated probability passes `uniform`, in [0, 1); rounding can
+    /// leave something over.
+    fn draw(&self, uniform: f64, highest: f32) -> Option<u32> {
+        let weigh = Weigh::new(highest, self.temperature);
+        let weights = self.candidates.iter().map(|c| f64::from(weigh.weight(c.logit)));
+        let mut rest = uniform * weights.clone().sum::<f64>();
+        for (candidate, weight) in self.candidates.iter().zip(weights) {
             if rest < weight {
-                return candidate.id;
+                return Some(candidate.id);
             }
             rest -= weight;
         }
-        // only rounding can leave something over
-        best.id
+        None
     }
 }
 
@@ -199,35 +201,14 @@ fn candidates(logits: &[f32]) -> impl Iterator<Item = Candidate> + Clone {
         .map(|(logit, id)| Candidate { logit: *logit, id })
 }
 
-/// The token with the highest logit; of equal ones the lowest id.
-fn most_probable(logits: &[f32]) -> Option<Candidate> {
-    let highest = highest(logits);
-    let first = logits.iter().position(|logit| *logit == highest);
-    let id = first.filter(|_| highest > f32::NEG_INFINITY)?;
-    Some(Candidate { logit: highest, id: u32::try_from(id).ok()? })
-}
-
-/// The highest logit that is a number; minus infinity where there is none. Every step of every
-/// row comes through here, so the comparisons run in independent lanes.
-fn highest(logits: &[f32]) -> f32 {
-    let mut lanes = [f32::NEG_INFINITY; 16];
-    let (chunks, rest) = logits.as_chunks::<16>();
-    for chunk in chunks {
-        for (lane, logit) in lanes.iter_mut().zip(chunk) {
-            *lane = if *logit > *lane { *logit } else { *lane };
-        }
-    }
-    lanes.iter().chain(rest).copied().fold(f32::NEG_INFINITY, f32::max)
-}
-
-/// The probability of a logit relative to the best one, whose distance is 0.
-fn weight(distance: f32) -> f64 {
-    f64::from(distance.exp())
+/// The first token with this logit.
+fn first_with(logits: &[f32], logit: f32) -> Option<u32> {
+    (0..).zip(logits).find(|(_, other)| **other == logit).map(|(id, _)| id)
 }
 
 /// The most probable first; of equal ones the lowest id.
 fn by_probability(a: &Candidate, b: &Candidate) -> Ordering {
-    b.logit.total_cmp(&a.logit).then(a.id.cmp(&b.id))
+    b.logit.partial_cmp(&a.logit).unwrap_or(Ordering::Equal).then(a.id.cmp(&b.id))
 }
 
 /// Logits that are passed over together when none of them is among the best.
@@ -237,7 +218,7 @@ const SKIPPED: usize = 64;
 /// the others.
 fn take_best(logits: &[f32], count: usize, best: &mut Vec<Candidate>) {
     best.clear();
-    let full = count.saturating_mul(2).max(count.saturating_add(FIRST_CANDIDATES));
+    let full = count.saturating_mul(2).max(count.saturating_add(64));
     let mut worst: Option<Candidate> = None;
     for (chunk, first) in logits.chunks(SKIPPED).zip((0u32..).step_by(SKIPPED)) {
         // of equal logits the earlier one is kept
@@ -261,14 +242,14 @@ fn take_best(logits: &[f32], count: usize, best: &mut Vec<Candidate>) {
     best.truncate(count);
 }
 
-/// How many of the sorted candidates it takes to reach `target`; `None` if all are too few.
-fn nucleus(sorted: &[Candidate], highest: f32, target: f64) -> Option<usize> {
+/// How many of these weights it takes to reach `target`; `None` if all are too few.
+fn reached_at(mut weights: impl Iterator<Item = f64>, target: f64) -> Option<usize> {
     let mut reached = 0.0;
-    let enough = sorted.iter().position(|candidate| {
-        reached += weight(candidate.logit - highest);
+    let last = weights.position(|weight| {
+        reached += weight;
         reached >= target
     });
-    enough.map(|last| last + 1)
+    last.map(|last| last + 1)
 }
 
 #[cfg(test)]

@@ -21,6 +21,21 @@ pub struct ModelSource {
     pub sha256: Option<String>,
 }
 
+impl ModelSource {
+    /// Weights with nothing beside them.
+    pub fn alone(name: impl Into<String>, weights: Weights) -> Self {
+        Self {
+            name: name.into(),
+            weights,
+            tokenizer: None,
+            tokenizer_config: None,
+            chat_template: None,
+            generation_config: None,
+            sha256: None,
+        }
+    }
+}
+
 /// The weights of a model.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Weights {

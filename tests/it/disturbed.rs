@@ -1,21 +1,11 @@
 //! Runs of the real program that something really disturbs: the audit of the report says what.
 
-use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command};
 
 use serde_json::Value;
 
+use crate::headless::run_report;
 use crate::servers::{LlamaServer, quickstart_model, require_or_skip};
-
-/// The report of a run in `home`.
-fn report(home: &Path, arguments: &[&str]) -> Value {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_batchgen-tui"));
-    command.arg("run").args(arguments).args(["--report", "r.json"]);
-    command.current_dir(home).env("BATCHGEN_HOME", home).stdin(Stdio::null());
-    let output = command.output().unwrap();
-    assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
-    serde_json::from_slice(&std::fs::read(home.join("r.json")).unwrap()).unwrap()
-}
 
 /// What the audit says about this.
 fn doubt(report: &Value, kind: &str) -> Option<String> {
@@ -53,7 +43,7 @@ fn other_programs_on_the_machine_are_told_with_what_they_may_have_done() {
     let home = tempfile::tempdir().unwrap();
     let burners = Burners::start();
     let flags = ["--model", &model, "--lanes", "sequential", "--max-tokens", "48", "--ignore-eos"];
-    let report = report(home.path(), &flags);
+    let report = run_report(home.path(), &flags);
     drop(burners);
     let busy = doubt(&report, "busy_machine").unwrap_or_else(|| panic!("{}", report["audit"]));
     println!("{busy}");
@@ -70,7 +60,7 @@ fn a_server_with_too_few_slots_a_cold_start_and_too_few_rows_are_told() {
     let url = server.url("");
     let flags = ["--provider", "openai", "--base-url", &url, "--prompts", "p.txt"];
     let lanes = ["--lanes", "async:4", "--max-tokens", "8", "--warmup", "0"];
-    let report = report(home.path(), &[&flags[..], &lanes[..]].concat());
+    let report = run_report(home.path(), &[&flags[..], &lanes[..]].concat());
     let slots = doubt(&report, "few_slots").unwrap_or_else(|| panic!("{}", report["audit"]));
     assert!(slots.contains("4 rows") && slots.contains("2 slots"), "{slots}");
     for (kind, what) in

@@ -28,6 +28,14 @@ fn command(home: &Path, line: &str) -> Command {
     command
 }
 
+/// The report of a run in `home`, which ends well.
+pub fn run_report(home: &Path, arguments: &[&str]) -> Value {
+    let mut command = command(home, "run --report r.json");
+    let output = command.args(arguments).output().unwrap();
+    assert_eq!(output.status.code(), Some(0), "{}", errors(&output));
+    serde_json::from_slice(&std::fs::read(home.join("r.json")).unwrap()).unwrap()
+}
+
 const RUN: &str = "run --model ./model --prompts words.txt --raw --max-tokens 5";
 
 fn run(home: &Path, line: &str) -> Output {

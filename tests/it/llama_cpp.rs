@@ -75,15 +75,7 @@ const NEAR_TIE: f64 = 0.3;
 const MOST_NEAR_TIES: usize = 3;
 
 fn source(path: std::path::PathBuf) -> ModelSource {
-    ModelSource {
-        name: "smollm2".into(),
-        weights: Weights::Gguf(path),
-        tokenizer: None,
-        tokenizer_config: None,
-        chat_template: None,
-        generation_config: None,
-        sha256: None,
-    }
+    ModelSource::alone("smollm2", Weights::Gguf(path))
 }
 
 #[test]

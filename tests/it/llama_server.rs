@@ -12,6 +12,7 @@ use batchgen::sampling::Sampling;
 use tokio_util::sync::CancellationToken;
 
 use crate::conformance::llama;
+use crate::headless::run_report;
 use crate::servers::{LlamaServer, quickstart_model, require_or_skip};
 use crate::wire::heard::{batch, one, open, registry, requests, spec};
 
@@ -155,17 +156,6 @@ fn every_mode_runs_through_the_runner_with_every_row_in_its_place() {
     }
 }
 
-/// The report of a run of the real program.
-fn report(home: &std::path::Path, arguments: &[&str]) -> serde_json::Value {
-    let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_batchgen-tui"));
-    command.arg("run").args(arguments).args(["--report", "r.json"]);
-    command.current_dir(home).env("BATCHGEN_HOME", home).stdin(std::process::Stdio::null());
-    let output = command.output().unwrap();
-    let errors = String::from_utf8_lossy(&output.stderr);
-    assert_eq!(output.status.code(), Some(0), "{errors}");
-    serde_json::from_slice(&std::fs::read(home.join("r.json")).unwrap()).unwrap()
-}
-
 #[test]
 fn every_canary_comes_back_in_its_own_row_in_every_mode() {
     let Some(llama) = llama() else { return };
@@ -175,7 +165,7 @@ fn every_canary_comes_back_in_its_own_row_in_every_mode() {
         let lanes = "sequential,async:4,batched:4,batched_async:2x2";
         let flags = ["--provider", provider, "--base-url", &url, "--lanes", lanes];
         let prompts = ["--prompts", "canary", "--max-tokens", "32"];
-        let report = report(home.path(), &[&flags[..], &prompts[..]].concat());
+        let report = run_report(home.path(), &[&flags[..], &prompts[..]].concat());
         for lane in report["lanes"].as_array().unwrap() {
             assert_eq!(lane["integrity"]["passed"], true, "{}", lane["label"]);
             let canary = &lane["canary"];
@@ -197,7 +187,7 @@ fn eight_requests_at_once_share_the_servers_steps() {
     let url = llama.url("");
     let flags = ["--provider", "openai", "--base-url", &url, "--lanes", "sequential,async:8"];
     let tokens = ["--max-tokens", "48", "--ignore-eos"];
-    let report = report(home.path(), &[&flags[..], &tokens[..]].concat());
+    let report = run_report(home.path(), &[&flags[..], &tokens[..]].concat());
     let (sequential, concurrent) = (&report["lanes"][0], &report["lanes"][1]);
     println!(
         "async 8 over sequential: {:.2}×; agreement: {}",

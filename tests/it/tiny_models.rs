@@ -289,15 +289,7 @@ impl Tiny {
 }
 
 pub fn source(weights: Weights) -> ModelSource {
-    ModelSource {
-        name: "tiny".into(),
-        weights,
-        tokenizer: None,
-        tokenizer_config: None,
-        chat_template: None,
-        generation_config: None,
-        sha256: None,
-    }
+    ModelSource::alone("tiny", weights)
 }
 
 /// Writes a config.json with some keys changed.

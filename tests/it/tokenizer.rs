@@ -33,15 +33,7 @@ fn model_with_rule(rule: Option<&str>) -> Option<Model> {
     if let Some(rule) = rule {
         metadata.insert("tokenizer.ggml.pre".into(), gguf_file::Value::String(rule.into()));
     }
-    let source = ModelSource {
-        name: "smollm2-135m-instruct".into(),
-        weights: Weights::Gguf(path.clone()),
-        tokenizer: None,
-        tokenizer_config: None,
-        chat_template: None,
-        generation_config: None,
-        sha256: None,
-    };
+    let source = ModelSource::alone("smollm2-135m-instruct", Weights::Gguf(path.clone()));
     let tokenizer = Tokenizer::load(&source, Some(&metadata)).unwrap();
     let template = ChatTemplate::load(&source, Some(&metadata), &tokenizer).unwrap().unwrap();
     Some(Model { path, tokenizer, template })

@@ -127,4 +127,8 @@ impl Runner for CpuRunner {
     fn slot_bytes(&self, capacity: usize) -> u64 {
         cache::slot_bytes(&self.model.heads, self.model.layers.len(), capacity) as u64
     }
+
+    fn each<T: Send>(&self, items: &mut [T], work: impl Fn(&mut T) + Sync) {
+        self.workspace.borrow_mut().crew.each(items, work);
+    }
 }

@@ -8,6 +8,33 @@ fn sampling(temperature: f32) -> Sampling {
     Sampling { temperature, ..Sampling::default() }
 }
 
+/// The tokens that may be drawn, the most probable first.
+fn kept(filters: &Sampling, logits: &[f32]) -> Vec<u32> {
+    let mut sampler = Sampler::new(filters, 0);
+    let highest = weights::highest(logits);
+    if let Some(k) = filters.top_k {
+        sampler.filter(k, logits, highest);
+    } else {
+        let cut = sampler.cut(logits, highest);
+        let stays =
+            |c: &Candidate| c.logit > cut.logit || (c.logit == cut.logit && c.id <= cut.last);
+        sampler.candidates = candidates(logits).filter(stays).collect();
+        sampler.candidates.sort_by(by_probability);
+    }
+    sampler.candidates.iter().map(|candidate| candidate.id).collect()
+}
+
+/// What top-p alone keeps: sorts the whole vocabulary and adds it up, the most probable first.
+fn sorted_nucleus(p: f32, logits: &[f32]) -> Vec<u32> {
+    let weigh = Weigh::new(weights::highest(logits), 1.0);
+    let mut sorted: Vec<Candidate> = candidates(logits).collect();
+    sorted.sort_by(by_probability);
+    let weights = sorted.iter().map(|candidate| f64::from(weigh.grain(candidate.logit)));
+    let target = f64::from(p) * weights.clone().sum::<f64>();
+    let kept = reached_at(weights, target).unwrap();
+    sorted[..kept].iter().map(|candidate| candidate.id).collect()
+}
+
 fn sample_one(sampling: &Sampling, logits: &[f32]) -> u32 {
     Sampler::new(sampling, 0).sample(logits).unwrap()
 }
@@ -133,32 +160,70 @@ fn tokens_are_drawn_as_often_as_they_are_probable() {
     }
 }
 
+/// Logits of a whole vocabulary: near a bell curve, some heads above it.
+fn vocabulary(size: usize, spread: f32, heads: usize) -> Vec<f32> {
+    let uniform = |id: u64, draw: u64| philox::uniform(11, draw, id) as f32 - 0.5;
+    let mut logits: Vec<f32> = (0..size as u64)
+        .map(|id| (0..6).map(|draw| uniform(id, draw)).sum::<f32>() * spread)
+        .collect();
+    for head in 0..heads {
+        logits[(head * 7919 + 13) % size] = 4.0 * spread - head as f32 * 0.3;
+    }
+    logits
+}
+
 #[test]
-fn a_nucleus_beyond_the_first_candidates_is_found() {
+fn a_nucleus_of_a_whole_vocabulary_is_the_one_that_sorting_finds() {
+    for (size, spread, heads) in [
+        (49_152, 3.0, 0),
+        (49_152, 0.2, 0),
+        (49_152, 6.0, 1),
+        (49_153, 4.0, 40),
+        (262_144, 2.0, 3),
+        (5_000, 0.0, 0),
+        (3_000, 1e30, 0),
+    ] {
+        let mut logits = vocabulary(size, spread, heads);
+        let quantised: Vec<f32> = logits.iter().map(|logit| (logit * 4.0).round() / 4.0).collect();
+        (logits[5], logits[17], logits[33]) = (f32::NAN, f32::NEG_INFINITY, -0.0);
+        for logits in [logits, quantised] {
+            for p in [1e-6, 0.1, 0.5, 0.9, 0.95, 0.999, 0.999_999] {
+                let filters = Sampling { top_p: Some(p), ..sampling(1.0) };
+                let (kept, sorted) = (kept(&filters, &logits), sorted_nucleus(p, &logits));
+                assert!(
+                    kept == sorted,
+                    "{size} {spread} {heads} {p}: {} {}",
+                    kept.len(),
+                    sorted.len()
+                );
+            }
+        }
+    }
+}
+
+#[test]
+fn of_equal_tokens_the_nucleus_keeps_the_lowest_ids_and_only_they_are_drawn() {
     let flat = vec![0.0; 1000];
     let filters = Sampling { top_p: Some(0.5), ..sampling(1.0) };
+    assert_eq!(kept(&filters, &flat), (0..500).collect::<Vec<_>>());
     let mut sampler = Sampler::new(&filters, 0);
-    sampler.sample(&flat).unwrap();
-    let kept: Vec<u32> = sampler.candidates.iter().map(|candidate| candidate.id).collect();
-    assert_eq!(kept, (0..500).collect::<Vec<_>>());
+    let drawn: Vec<u32> = (0..2000).map(|_| sampler.sample(&flat).unwrap()).collect();
+    assert!(drawn.iter().all(|id| *id < 500));
+    assert!(drawn.iter().any(|id| *id > 400));
 }
 
 #[test]
 fn the_filters_keep_what_llama_cpp_keeps() {
     // tests/test-sampling.cpp of llama.cpp: probabilities 0.1, 0.2, 0.3, 0.4
     let logits: Vec<f32> = [0.1f32, 0.2, 0.3, 0.4].map(f32::ln).to_vec();
-    let kept = |filters: Sampling| {
-        let mut sampler = Sampler::new(&filters, 0);
-        sampler.sample(&logits).unwrap();
-        sampler.candidates.iter().map(|candidate| candidate.id).collect::<Vec<_>>()
-    };
+    let kept = |filters: Sampling| kept(&filters, &logits);
     let base = sampling(1.0);
     assert_eq!(kept(Sampling { top_k: Some(1), ..base.clone() }), [3]);
     assert_eq!(kept(Sampling { top_k: Some(3), ..base.clone() }), [3, 2, 1]);
     assert_eq!(kept(Sampling { top_p: Some(0.1), ..base.clone() }), [3]);
     assert_eq!(kept(Sampling { top_p: Some(0.7 - 1e-6), ..base.clone() }), [3, 2]);
     assert_eq!(kept(Sampling { top_p: Some(0.8), ..base.clone() }), [3, 2, 1]);
-    let min_p = |p| kept(Sampling { top_k: Some(4), min_p: Some(p), ..base.clone() });
+    let min_p = |p| kept(Sampling { min_p: Some(p), ..base.clone() });
     assert_eq!(min_p(0.24), [3, 2, 1, 0]);
     assert_eq!(min_p(0.26), [3, 2, 1]);
     assert_eq!(min_p(0.51), [3, 2]);
@@ -206,14 +271,31 @@ proptest! {
         top_p in proptest::option::of(0.05f32..1.0),
         min_p in proptest::option::of(0.001f32..0.5),
     ) {
-        prop_assume!(top_k.is_some() || top_p.is_some());
         let filters = Sampling { top_k, top_p, min_p, ..sampling(1.0) };
-        let mut sampler = Sampler::new(&filters, 0);
-        let drawn = sampler.sample(&logits).unwrap();
-        let kept: Vec<u32> = sampler.candidates.iter().map(|candidate| candidate.id).collect();
+        let drawn = sample_one(&filters, &logits);
+        let kept = kept(&filters, &logits);
         let expected: Vec<u32> =
             distribution(&filters, &logits).into_iter().map(|(id, _)| id).collect();
         prop_assert_eq!(&kept, &expected);
         prop_assert!(kept.contains(&drawn));
+    }
+
+    #[test]
+    fn a_nucleus_is_the_one_that_sorting_finds(
+        logits in proptest::collection::vec(
+            prop_oneof![
+                1 => Just(f32::NAN),
+                1 => Just(f32::NEG_INFINITY),
+                4 => (-8i8..8).prop_map(f32::from),
+                6 => -12.0f32..12.0,
+                1 => Just(-3e38),
+            ],
+            1..2000,
+        ),
+        p in prop_oneof![0.0f32..1.0, Just(f32::MIN_POSITIVE), Just(1.0f32.next_down())],
+    ) {
+        prop_assume!(logits.iter().any(|logit| *logit > f32::NEG_INFINITY));
+        let filters = Sampling { top_p: Some(p), ..sampling(1.0) };
+        prop_assert_eq!(kept(&filters, &logits), sorted_nucleus(p, &logits));
     }
 }

@@ -9,7 +9,7 @@ use super::slot::{Progress, Slot};
 use super::{SchedulerOptions, refuse};
 use crate::engine::call::{Call, CallEvent, CallRow};
 use crate::engine::error::EngineError;
-use crate::engine::runner::{Answers, Cache, Row, Runner};
+use crate::engine::runner::{Answers, Cache, Row, Runner, Want};
 
 /// A call that was admitted.
 pub(super) struct ActiveCall<C> {
@@ -89,7 +89,8 @@ impl<C: Cache> ActiveCall<C> {
         let kv_bytes = self.cache.bytes();
         self.events.push(CallEvent::Step { at, rows, prefill_tokens, kv_bytes });
         self.share_prefix();
-        let taken = self.take_tokens(answers, at, options);
+        self.choose_tokens(runner, answers);
+        let taken = self.take_tokens(at, options);
         // all at once: whoever listens wakes up once a step, and not once a token
         self.events.drain(..).for_each(&mut self.observer);
         taken.map(|()| true)
@@ -189,21 +190,36 @@ impl<C: Cache> ActiveCall<C> {
         budget - left
     }
 
-    /// Chooses a token for every slot that was given an answer.
-    fn take_tokens(
-        &mut self,
-        answers: &Answers,
-        at: Instant,
-        options: &SchedulerOptions,
-    ) -> Result<(), EngineError> {
-        let mut answers = answers.iter();
+    /// Chooses a token for every slot that was given an answer. Searching logits takes long enough
+    /// to be shared among threads; it depends on nothing but the slot.
+    fn choose_tokens<R: Runner>(&mut self, runner: &R, answers: &Answers) {
+        let rows = self.packed.iter().filter(|row| row.want.anything());
+        for (number, row) in rows.clone().enumerate() {
+            if let Some(Some(slot)) = self.slots.get_mut(row.slot) {
+                slot.answer = Some(number);
+            }
+        }
+        let choose = |slot: &mut Option<Slot>| {
+            if let Some(slot) = slot {
+                slot.choose(answers);
+            }
+        };
+        if rows.filter(|row| row.want == Want::Logits).nth(1).is_some() {
+            runner.each(&mut self.slots, choose);
+        } else {
+            self.slots.iter_mut().for_each(choose);
+        }
+    }
+
+    /// Goes on with the tokens that were chosen.
+    fn take_tokens(&mut self, at: Instant, options: &SchedulerOptions) -> Result<(), EngineError> {
         for place in self.packed.iter().filter(|row| row.want.anything()).map(|row| row.slot) {
-            let (Some(answer), Some(Some(slot))) = (answers.next(), self.slots.get_mut(place))
-            else {
+            let slot = self.slots.get_mut(place).and_then(Option::as_mut);
+            let Some(progress) = slot.and_then(|slot| slot.advance(at, options)) else {
                 let defect = "the runner gave fewer answers than were wanted";
                 return Err(EngineError::Internal(defect.into()));
             };
-            match slot.choose(answer, at, options) {
+            match progress {
                 Progress::Goes(event) => self.events.push(event),
                 Progress::Over(token, end) => {
                     self.events.extend(token);

@@ -3,7 +3,8 @@
 use std::time::Instant;
 
 use crate::engine::call::{CallEvent, CallRow, EndReason};
-use crate::engine::runner::{Answer, Row, Want};
+use crate::engine::error::EngineError;
+use crate::engine::runner::{Answers, Row, Want};
 use crate::engine::sampler::Sampler;
 
 use super::SchedulerOptions;
@@ -17,6 +18,10 @@ pub(super) struct Slot {
     /// The last token chosen; it is computed in the next step.
     last: Option<u32>,
     produced: usize,
+    /// Which of the step's answers is this slot's, until a token is chosen from it.
+    pub answer: Option<usize>,
+    /// The token chosen in the step under way.
+    chosen: Option<Result<u32, EngineError>>,
 }
 
 /// What a chosen token did to its row.
@@ -30,7 +35,7 @@ pub(super) enum Progress {
 impl Slot {
     pub fn new(row: CallRow) -> Self {
         let sampler = Sampler::new(&row.sampling, row.row);
-        Self { row, sampler, computed: 0, last: None, produced: 0 }
+        Self { row, sampler, computed: 0, last: None, produced: 0, answer: None, chosen: None }
     }
 
     /// Takes the first tokens of the prompt for computed.
@@ -67,18 +72,19 @@ impl Slot {
         packed
     }
 
-    /// Chooses the next token from this answer, chosen at `at`.
-    pub fn choose(
-        &mut self,
-        answer: Answer<'_>,
-        at: Instant,
-        options: &SchedulerOptions,
-    ) -> Progress {
+    /// Chooses the next token from its answer, if it was given one; [`Slot::advance`] takes it.
+    pub fn choose(&mut self, answers: &Answers) {
+        let answer = self.answer.take().and_then(|number| answers.get(number));
+        self.chosen = answer.map(|answer| self.sampler.choose(answer));
+    }
+
+    /// Goes on with the token that was chosen, at `at`; `None` where none was.
+    pub fn advance(&mut self, at: Instant, options: &SchedulerOptions) -> Option<Progress> {
         let row = self.row.row;
-        match self.sampler.choose(answer) {
+        Some(match self.chosen.take()? {
             Ok(id) => self.take(id, at, options),
             Err(error) => Progress::Over(None, CallEvent::Failed { row, error }),
-        }
+        })
     }
 
     fn take(&mut self, id: u32, at: Instant, options: &SchedulerOptions) -> Progress {

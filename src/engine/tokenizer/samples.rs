@@ -15,15 +15,7 @@ pub(in crate::engine) type Entries = HashMap<String, Value>;
 
 /// A model in a GGUF file without anything beside it.
 pub(in crate::engine) fn gguf_source() -> ModelSource {
-    ModelSource {
-        name: "sample".into(),
-        weights: Weights::Gguf(PathBuf::from("sample.gguf")),
-        tokenizer: None,
-        tokenizer_config: None,
-        chat_template: None,
-        generation_config: None,
-        sha256: None,
-    }
+    ModelSource::alone("sample", Weights::Gguf(PathBuf::from("sample.gguf")))
 }
 
 pub(super) fn texts<'a>(texts: impl IntoIterator<Item = &'a str>) -> Value {

@@ -4,7 +4,7 @@ use super::buffer::Buffer;
 use super::deal::Deal;
 use super::isa::Isa;
 use super::table::Kernels;
-use super::team::Team;
+use super::team::{Team, share};
 use crate::engine::EngineError;
 
 /// A team with its kernels; the phases of a forward pass are its methods.
@@ -48,6 +48,19 @@ impl Crew {
         Ok(())
     }
 
+    /// Does a piece of work with each item, shared among the threads.
+    pub fn each<T: Send>(&mut self, items: &mut [T], work: impl Fn(&mut T) + Sync) {
+        let (count, threads) = (items.len(), self.team.size());
+        let items = Shared::new(items.as_mut_ptr());
+        self.team.run(&|thread| {
+            for place in share(count, thread, threads) {
+                // SAFETY: the items are borrowed until all threads are done, and the threads'
+                // shares of them are disjoint
+                work(unsafe { &mut *items.pointer().add(place) });
+            }
+        });
+    }
+
     /// Threads, the caller's among them.
     pub fn threads(&self) -> usize {
         self.team.size()
@@ -77,7 +90,7 @@ impl<T> Shared<T> {
     }
 
     /// A method, so that closures capture all of it and not the bare pointer.
-    pub fn pointer(self) -> *mut T {
+    pub fn pointer(&self) -> *mut T {
         self.0
     }
 }
