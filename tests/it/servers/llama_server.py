@@ -25,6 +25,9 @@ def arguments():
     parser.add_argument("-t", dest="threads", type=int)
     parser.add_argument("--cache-ram", type=int)
     parser.add_argument("--override-kv", default="")
+    parser.add_argument("-ctk", dest="keys", choices=("f16", "f32"), default="f16")
+    parser.add_argument("-ctv", dest="values", choices=("f16", "f32"), default="f16")
+    parser.add_argument("-fa", dest="flash", choices=("off", "auto"), default="auto")
     for flag in ("--metrics", "--no-ui", "--no-warmup", "--no-cache-prompt", "--jinja"):
         parser.add_argument(flag, action="store_true")
     return parser.parse_args()
@@ -69,6 +72,10 @@ def main():
     params.ui = not wanted.no_ui
     params.warmup = not wanted.no_warmup
     params.cache_prompt = not wanted.no_cache_prompt
+    kinds = {"f16": xllamacpp.ggml_type.GGML_TYPE_F16, "f32": xllamacpp.ggml_type.GGML_TYPE_F32}
+    params.cache_type_k, params.cache_type_v = kinds[wanted.keys], kinds[wanted.values]
+    if wanted.flash == "off":
+        params.flash_attn_type = xllamacpp.llama_flash_attn_type.LLAMA_FLASH_ATTN_TYPE_DISABLED
     if wanted.cache_ram is not None:
         params.cache_ram_mib = wanted.cache_ram
     if wanted.threads:
