@@ -87,19 +87,10 @@ fn source(path: std::path::PathBuf) -> ModelSource {
 }
 
 #[test]
-fn smollm2_chooses_the_first_tokens_that_a_llama_cpp_server_chooses() {
+fn smollm2_in_int8_and_in_f32_chooses_the_first_tokens_that_a_llama_cpp_server_chooses() {
     let Some(path) = require_or_skip(quickstart_model()) else { return };
-    let compared = Comparison::make(&path, Kernels::Best, &PROMPTS, &path, &[]);
-    if let Some(compared) = compared {
-        compared.assert_near();
-    }
-}
-
-#[test]
-fn smollm2_in_f32_chooses_the_first_tokens_that_a_llama_cpp_server_chooses() {
-    let Some(path) = require_or_skip(quickstart_model()) else { return };
-    let compared = Comparison::make(&path, Kernels::Own, &PROMPTS, &path, &[]);
-    if let Some(compared) = compared {
+    let kernels = [Kernels::Best, Kernels::Own];
+    for compared in compare(&path, &kernels, &PROMPTS, &path, &[]) {
         compared.assert_near();
     }
 }
@@ -111,10 +102,8 @@ fn smollm2_in_f32_gives_the_log_probabilities_of_a_llama_cpp_server_on_a_copy_in
     let copy = folder.path().join("f32.gguf");
     write_in_f32(&path, &copy);
     let exact = ["-ctk", "f32", "-ctv", "f32", "-fa", "off"];
-    for kernels in [Kernels::Own, Kernels::CpuWith(CpuChoices { isa: None, exact: true })] {
-        let Some(compared) = Comparison::make(&path, kernels, &PROMPTS, &copy, &exact) else {
-            return;
-        };
+    let kernels = [Kernels::Own, Kernels::CpuWith(CpuChoices { isa: None, exact: true })];
+    for compared in compare(&path, &kernels, &PROMPTS, &copy, &exact) {
         assert!(compared.same_first * 20 >= PROMPTS.len() * 19, "{compared:?}");
         assert!(compared.largest < EXACT, "{compared:?}");
     }
@@ -123,8 +112,7 @@ fn smollm2_in_f32_gives_the_log_probabilities_of_a_llama_cpp_server_on_a_copy_in
 #[test]
 fn gemma3_chooses_the_first_tokens_that_a_llama_cpp_server_chooses() {
     let Some(path) = require_or_skip(gemma_model()) else { return };
-    let compared = Comparison::make(&path, Kernels::Best, &BEGINNINGS, &path, &[]);
-    if let Some(compared) = compared {
+    for compared in compare(&path, &[Kernels::Best], &BEGINNINGS, &path, &[]) {
         compared.assert_near();
     }
 }
@@ -158,43 +146,54 @@ struct Comparison {
     largest: f64,
 }
 
-impl Comparison {
-    /// The model at `path`, computed by us, beside a server on the file `served`; `None` where there
-    /// is no server. The list says whether the prompts go through the chat template.
-    fn make(
-        path: &Path,
-        kernels: Kernels,
-        prompts: &[&str],
-        served: &Path,
-        arguments: &[&str],
-    ) -> Option<Self> {
-        let raw = *prompts == BEGINNINGS;
-        let options = LoadOptions { kernels, ..LoadOptions::default() };
-        let arguments = [&["-np", "1", "-c", "2048", "-t", "2"], arguments].concat();
-        let server = require_or_skip(LlamaServer::start(served, &arguments))?;
+/// The model at `path`, computed by us in these ways, beside a server on the file `served`; nothing
+/// where there is no server.
+fn compare(
+    path: &Path,
+    kernels: &[Kernels],
+    prompts: &[&str],
+    served: &Path,
+    arguments: &[&str],
+) -> Vec<Comparison> {
+    let raw = *prompts == BEGINNINGS;
+    let arguments = [&["-np", "1", "-c", "2048", "-t", "2"], arguments].concat();
+    let server = LlamaServer::start(served, &arguments);
+    let Some(server) = require_or_skip(server) else { return Vec::new() };
+    let mut theirs: Vec<Value> = Vec::new();
+    let compared = kernels.iter().map(|kernels| {
+        let options = LoadOptions { kernels: *kernels, ..LoadOptions::default() };
         let model = Model::load(&source(path.to_owned()), &options).unwrap();
-        let prompts: Vec<Vec<u32>> = prompts
-            .iter()
-            .map(|text| model.encode(&Content::Text((*text).to_owned()), raw).unwrap())
-            .collect();
-        let ours = first_log_probabilities(path, &options, &prompts);
-        let texts = greedy_texts(&model, &prompts);
-        let mut compared = Self {
-            prompts: prompts.len(),
-            same_first: 0,
-            same_text: 0,
-            wrong: Vec::new(),
-            largest: 0.0,
-        };
-        for ((prompt, ours), text) in prompts.iter().zip(&ours).zip(&texts) {
-            compared.add(&complete(&server, prompt), ours, text);
+        let encode = |text: &&str| model.encode(&Content::Text((*text).to_owned()), raw).unwrap();
+        let prompts: Vec<Vec<u32>> = prompts.iter().map(encode).collect();
+        if theirs.is_empty() {
+            theirs.extend(prompts.iter().map(|prompt| complete(&server, prompt)));
         }
+        let ours = first_log_probabilities(path, &options, &prompts);
+        let compared = Comparison::of(&theirs, &ours, &greedy_texts(&model, &prompts));
         println!(
             "{kernels:?}, of {} prompts: first token equal {}, {TOKENS} greedy tokens' text equal {}, \
              largest difference of a top-5 log-probability {:.5}",
             compared.prompts, compared.same_first, compared.same_text, compared.largest
         );
-        Some(compared)
+        compared
+    });
+    compared.collect()
+}
+
+impl Comparison {
+    /// The server's completions beside our log-probabilities and texts, prompt by prompt.
+    fn of(theirs: &[Value], ours: &[Vec<f64>], texts: &[String]) -> Self {
+        let mut compared = Self {
+            prompts: theirs.len(),
+            same_first: 0,
+            same_text: 0,
+            wrong: Vec::new(),
+            largest: 0.0,
+        };
+        for ((theirs, ours), text) in theirs.iter().zip(ours).zip(texts) {
+            compared.add(theirs, ours, text);
+        }
+        compared
     }
 
     fn add(&mut self, theirs: &Value, ours: &[f64], text: &str) {
