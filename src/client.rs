@@ -261,6 +261,7 @@ impl Collector {
                 }
                 row.text.push_str(&text);
             }
+            Event::Answer { row, text, .. } => self.rows.get_mut(row)?.text.push_str(&text),
             Event::Finished { row, usage, reason } => {
                 self.rows.get_mut(row)?.end = Some(Ok((usage, reason, at)));
             }

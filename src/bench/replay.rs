@@ -162,8 +162,8 @@ fn row_events(
     }
     let end = record.finished.or(record.last_token).unwrap_or_default();
     if record.last_token.is_none() && !record.text.is_empty() {
-        let (count, ids, text) = (record.counted, record.ids.clone(), record.text.clone());
-        push(end, Event::Tokens { row, count, ids, text });
+        let (count, text) = (record.counted, record.text.clone());
+        push(end, Event::Answer { row, count, text });
     }
     match (record.state, &record.failure) {
         (RowState::Failed, Some(failure)) => {

@@ -410,6 +410,9 @@ pub struct ProviderFlags {
     /// Most tokens to a server in any 60 seconds, prompts and --max-tokens together
     #[arg(long, value_name = "N", value_parser = at_least_one)]
     pub tokens_per_minute: Option<usize>,
+    /// Batched lanes send the conversations of a batch in one request; vLLM only, nothing streams
+    #[arg(long)]
+    pub batch_route: bool,
 }
 
 /// The parameters of generation.
@@ -496,6 +499,7 @@ impl From<ProviderFlags> for ProviderLayer {
                 retries: flags.retries,
                 requests_per_minute: flags.requests_per_minute,
                 tokens_per_minute: flags.tokens_per_minute,
+                batch_route: flags.batch_route.then_some(true),
                 ..ServerOptions::default()
             },
             python: flags.python,
@@ -595,7 +599,7 @@ mod tests {
              --lanes sequential,async:8,b=batched:16 --max-tokens 5 --ignore-eos \
              --temperature 0.5 --top-k 4 --top-p 0.9 --min-p 0.1 --seed 7 --stop a --stop -b \
              --repeats 2 --warmup 3 --raw --on-error continue --max-cost 0.5 --retries 1 \
-             --requests-per-minute 60 --tokens-per-minute 9000");
+             --requests-per-minute 60 --tokens-per-minute 9000 --batch-route");
         let lanes = ["sequential", "async:8", "b=batched:16"];
         let expected = RunRequest {
             preset: Some("p".into()),
@@ -614,6 +618,7 @@ mod tests {
                         retries: Some(1),
                         requests_per_minute: Some(60),
                         tokens_per_minute: Some(9000),
+                        batch_route: Some(true),
                         ..ServerOptions::default()
                     },
                     python: Some("py".into()),

@@ -8,12 +8,13 @@ use crate::sampling::Sampling;
 /// all of it: some of how a server is spoken to, and names with a comma or a blank.
 pub fn command_line(plan: &Plan) -> Option<String> {
     let lanes = written_lanes(&plan.lanes, &plan.provider)?;
-    let ServerOptions { retries, requests_per_minute, tokens_per_minute, .. } =
+    let ServerOptions { retries, requests_per_minute, tokens_per_minute, batch_route, .. } =
         plan.provider.server;
     let flags = ServerOptions {
         retries,
         requests_per_minute,
         tokens_per_minute,
+        batch_route: batch_route.filter(|given| *given),
         ..ServerOptions::default()
     };
     if plan.provider.server != flags {
@@ -76,6 +77,9 @@ impl Words {
         self.maybe("retries", spec.server.retries.as_ref());
         self.maybe("requests-per-minute", spec.server.requests_per_minute.as_ref());
         self.maybe("tokens-per-minute", spec.server.tokens_per_minute.as_ref());
+        if spec.server.batch_route == Some(true) {
+            self.0.push("--batch-route".to_owned());
+        }
     }
 
     fn sampling(&mut self, sampling: &Sampling) {

@@ -129,7 +129,7 @@ impl Dialect for Anthropic {
         Ok(Ask { url, body, framing: Framing::Sse, rows: vec![request.row], max_tokens })
     }
 
-    fn decoder(&self, _raw: bool) -> EventDecoder {
+    fn decoder(&self, _raw: bool, _framing: Framing) -> EventDecoder {
         EventDecoder::default()
     }
 

@@ -109,6 +109,23 @@ impl<'a> Delivery<'a> {
         Ok(())
     }
 
+    /// The whole output of a row, and its count of tokens where the server tells it.
+    pub fn answer(
+        &mut self,
+        place: usize,
+        text: String,
+        tokens: Option<usize>,
+    ) -> Result<(), Failure> {
+        let row = self.row(place)?;
+        row.seen = true;
+        row.usage.output_tokens = tokens.or(row.usage.output_tokens);
+        let row = row.row;
+        self.texts += 1;
+        let count = tokens.unwrap_or(1);
+        self.sink.send_at(self.at, Event::Answer { row, count, text });
+        Ok(())
+    }
+
     /// Token counts of a row; what is absent leaves what is known.
     pub fn usage(&mut self, place: usize, usage: Usage) -> Result<(), Failure> {
         let row = self.row(place)?;
@@ -148,8 +165,8 @@ impl<'a> Delivery<'a> {
         Ok(())
     }
 
-    /// The stream came to its proper end: so do all rows.
-    pub fn end(&mut self) -> Result<(), Failure> {
+    /// Every row has been answered.
+    pub fn complete(&self) -> Result<(), Failure> {
         if let Some(place) = self.rows.iter().position(|row| !row.seen && !row.ended) {
             let what = match self.rows.len() {
                 1 => "ended the stream without an answer".to_owned(),
@@ -159,6 +176,12 @@ impl<'a> Delivery<'a> {
             };
             return Err(self.protocol(&what));
         }
+        Ok(())
+    }
+
+    /// The stream came to its proper end: so do all rows.
+    pub fn end(&mut self) -> Result<(), Failure> {
+        self.complete()?;
         for place in 0..self.rows.len() {
             self.end_row(place);
         }

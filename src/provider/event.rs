@@ -37,6 +37,16 @@ pub enum Event {
         /// The text they add; may be empty while a character is incomplete.
         text: String,
     },
+    /// The whole text of a row came at once: when its tokens were generated is not known, so the
+    /// row has neither TTFT nor ITL.
+    Answer {
+        /// Index of the row in the prompt list.
+        row: usize,
+        /// Its tokens where the provider counts them; else 1, as for a delta.
+        count: usize,
+        /// The text.
+        text: String,
+    },
     /// The row ended well.
     Finished {
         /// Index of the row in the prompt list.

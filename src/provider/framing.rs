@@ -1,4 +1,5 @@
-//! How a stream of bytes is split into messages: server-sent events or lines of JSON.
+//! How a stream of bytes is split into messages: server-sent events, lines of JSON, or
+//! one document that is the whole answer.
 
 use super::ndjson::NdjsonSplitter;
 use super::sse::SseSplitter;
@@ -18,23 +19,29 @@ pub(super) enum Framing {
     Sse,
     /// `application/x-ndjson`.
     Ndjson,
+    /// `application/json`: nothing streams, the whole answer is one message.
+    Whole,
 }
 
-/// A splitter of either kind.
+/// A splitter of each kind.
 #[derive(Debug)]
 pub(super) enum Splitter {
     Sse(SseSplitter),
     Ndjson(NdjsonSplitter),
+    Whole(Vec<u8>),
 }
 
 /// The largest message taken from a server.
 const MESSAGE_LIMIT: usize = 8 << 20;
+/// The largest answer that comes whole, with the texts of all its rows.
+const WHOLE_LIMIT: usize = 64 << 20;
 
 impl Framing {
     pub fn splitter(self) -> Splitter {
         match self {
             Framing::Sse => Splitter::Sse(SseSplitter::new(MESSAGE_LIMIT)),
             Framing::Ndjson => Splitter::Ndjson(NdjsonSplitter::new(MESSAGE_LIMIT)),
+            Framing::Whole => Splitter::Whole(Vec::new()),
         }
     }
 
@@ -43,6 +50,7 @@ impl Framing {
         match self {
             Framing::Sse => "text/event-stream",
             Framing::Ndjson => "application/x-ndjson",
+            Framing::Whole => "application/json",
         }
     }
 }
@@ -56,6 +64,13 @@ impl Splitter {
         match self {
             Splitter::Sse(sse) => sse.push(bytes, |event| take(event.data)),
             Splitter::Ndjson(ndjson) => ndjson.push(bytes, take),
+            Splitter::Whole(whole) if whole.len() + bytes.len() > WHOLE_LIMIT => {
+                Err(TooLong { limit: WHOLE_LIMIT }.into())
+            }
+            Splitter::Whole(whole) => {
+                whole.extend_from_slice(bytes);
+                Ok(())
+            }
         }
     }
 
@@ -66,6 +81,7 @@ impl Splitter {
         match self {
             Splitter::Sse(sse) => sse.finish(|event| take(event.data)),
             Splitter::Ndjson(ndjson) => ndjson.finish(take),
+            Splitter::Whole(whole) => take(&std::mem::take(whole)),
         }
     }
 }

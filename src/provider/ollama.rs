@@ -189,7 +189,7 @@ impl Dialect for Ollama {
         Ok(Ask { url, body, framing: Framing::Ndjson, rows: vec![request.row], max_tokens })
     }
 
-    fn decoder(&self, _raw: bool) -> LineDecoder {
+    fn decoder(&self, _raw: bool, _framing: Framing) -> LineDecoder {
         LineDecoder
     }
 

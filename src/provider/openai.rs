@@ -2,9 +2,11 @@
 //! LM Studio, Ollama, mlx_lm and proxies.
 //!
 //! Prompts go to `/v1/chat/completions`; raw prompts to `/v1/completions`, many in one request
-//! where the server is known to take that. Which parameters are sent is decided by the
+//! where the server is known to take that. Where the user asks for it, the conversations of a
+//! batch go to vLLM's `/v1/chat/completions/batch`, many in one request. Which parameters are sent is decided by the
 //! server's fingerprint.
 
+mod batch_route;
 mod body;
 mod chunk;
 
@@ -25,8 +27,8 @@ use super::{
     Batching, Failure, FailureKind, ListedModel, Provider, ProviderInfo, ProviderSpec, Request,
     Support, TokenCounts, listing,
 };
+use batch_route::AnyDecoder;
 pub(super) use body::{Body, messages, number, seed};
-use chunk::ChunkDecoder;
 
 /// How this API is spoken to one server.
 #[derive(Debug)]
@@ -34,6 +36,7 @@ pub(super) struct OpenAi {
     address: Address,
     body: Body,
     prompt_array: bool,
+    batch_route: bool,
 }
 
 const VENDOR: &str = "https://api.openai.com/v1";
@@ -69,6 +72,9 @@ pub(super) async fn open(
     let http = reach(spec, VENDOR, Some(VENDOR_KEY), progress)?;
     let mut found = Fingerprint::of_ready(&http, progress).await?;
     let model = found.choose_model(spec)?;
+    if spec.server.batch_route == Some(true) {
+        batch_route::require(found.kind, &http).await?;
+    }
     let body = Body::new(model, found.kind, &spec.server);
     found.details.extend(body.details());
     let offline = has_jobs(found.kind, &http, "batches").await;
@@ -172,6 +178,7 @@ pub(super) fn build(
         address: http.address().clone(),
         body,
         prompt_array: spec.server.prompt_array.unwrap_or(takes_arrays),
+        batch_route: spec.server.batch_route == Some(true),
     };
     Server::new(info, Exchange::new(http, &spec.server), found.kind, dialect)
 }
@@ -194,7 +201,7 @@ pub(super) fn served(name: &str, model: &str, http: &Http, found: &Fingerprint) 
 }
 
 impl Dialect for OpenAi {
-    type Decoder = ChunkDecoder;
+    type Decoder = AnyDecoder;
 
     fn ask(&self, request: &Request) -> Result<Ask, Failure> {
         let (path, body) = if is_raw_text(request) {
@@ -202,19 +209,24 @@ impl Dialect for OpenAi {
         } else {
             ("chat/completions", self.body.chat(request)?)
         };
-        Ok(self.to(path, body, std::slice::from_ref(request)))
+        Ok(self.to(path, body, std::slice::from_ref(request), Framing::Sse))
     }
 
-    fn decoder(&self, _raw: bool) -> ChunkDecoder {
-        ChunkDecoder
+    fn decoder(&self, _raw: bool, framing: Framing) -> AnyDecoder {
+        AnyDecoder::of(framing)
     }
 
-    fn has_prompt_arrays(&self) -> bool {
-        self.prompt_array
+    fn has_prompt_arrays(&self, raw: bool) -> bool {
+        if raw { self.prompt_array } else { self.batch_route }
     }
 
     fn ask_many(&self, requests: &[Request]) -> Result<Ask, Failure> {
-        Ok(self.to("completions", self.body.completions(requests)?, requests))
+        if requests.iter().all(is_raw_text) {
+            let body = self.body.completions(requests)?;
+            return Ok(self.to("completions", body, requests, Framing::Sse));
+        }
+        let body = self.body.conversations(requests)?;
+        Ok(self.to(batch_route::PATH, body, requests, Framing::Whole))
     }
 
     fn jobs<'a>(&'a self, http: &'a Http) -> Option<Box<dyn JobApi + 'a>> {
@@ -223,10 +235,10 @@ impl Dialect for OpenAi {
 }
 
 impl OpenAi {
-    fn to(&self, path: &str, body: Vec<u8>, requests: &[Request]) -> Ask {
+    fn to(&self, path: &str, body: Vec<u8>, requests: &[Request], framing: Framing) -> Ask {
         let rows = requests.iter().map(|request| request.row).collect();
         let max_tokens = requests.iter().map(|request| request.sampling.max_tokens);
         let max_tokens = max_tokens.fold(0, usize::saturating_add);
-        Ask { url: self.address.api(path), body, framing: Framing::Sse, rows, max_tokens }
+        Ask { url: self.address.api(path), body, framing, rows, max_tokens }
     }
 }

@@ -103,6 +103,12 @@ impl Registry {
             let message = format!("python is for the mlx provider: leave it out for {name}");
             return Err(Failure::new(FailureKind::InvalidRequest, message));
         }
+        if name != "openai" && spec.server.batch_route == Some(true) {
+            let message = format!(
+                "batch_route is for vLLM, over the openai provider: leave it out for {name}"
+            );
+            return Err(Failure::new(FailureKind::InvalidRequest, message));
+        }
         match name {
             "local" => local::check(spec, &self.store, offline),
             "openai" => openai::check(spec, offline),

@@ -9,6 +9,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::exchange::{Ask, Broken, Call, Decoder, Exchange};
 use super::fingerprint::Kind;
+use super::framing::Framing;
 use super::http::Http;
 use super::load::LoadReader;
 use super::offline::{JobApi, Offline};
@@ -29,15 +30,16 @@ pub(super) trait Dialect: Send + Sync {
     /// Where the API cannot express what is asked.
     fn ask(&self, request: &Request) -> Result<Ask, Failure>;
 
-    /// A decoder for the answer to a request, raw or not.
-    fn decoder(&self, raw: bool) -> Self::Decoder;
+    /// A decoder for the answer to a request, raw or not, that comes in this framing.
+    fn decoder(&self, raw: bool, framing: Framing) -> Self::Decoder;
 
-    /// Whether one request may carry many raw prompts.
-    fn has_prompt_arrays(&self) -> bool {
+    /// Whether one request may carry many raw prompts, or many conversations.
+    fn has_prompt_arrays(&self, raw: bool) -> bool {
+        let _ = raw;
         false
     }
 
-    /// The request for many raw prompts.
+    /// The request for many prompts, all of them raw or none.
     ///
     /// # Errors
     /// Where the API cannot express what is asked.
@@ -85,7 +87,7 @@ impl<D: Dialect> Server<D> {
     /// Sends a request within the run's spending limit, and runs it to its end.
     async fn send(&self, ask: &Ask, requests: &[Request], call: Call<'_>) -> Result<(), Broken> {
         let raw = requests.iter().any(is_raw_text);
-        let decoder = || self.dialect.decoder(raw);
+        let decoder = || self.dialect.decoder(raw, ask.framing);
         let Some(spending) = requests.first().and_then(|request| request.spending.as_ref()) else {
             return self.exchange.run(ask, decoder, call).await.map(drop);
         };
@@ -156,11 +158,7 @@ impl<D: Dialect> Provider for Server<D> {
     }
 
     fn batching(&self, raw: bool) -> Batching {
-        if raw && self.dialect.has_prompt_arrays() {
-            Batching::PromptArray
-        } else {
-            Batching::Window
-        }
+        if self.dialect.has_prompt_arrays(raw) { Batching::PromptArray } else { Batching::Window }
     }
 
     async fn load(&self) -> Option<ServerLoad> {
@@ -191,16 +189,24 @@ impl<D: Dialect> Provider for Server<D> {
         for request in &requests {
             sink.send_at(call.since, Event::Submitted { row: request.row });
         }
-        if !self.dialect.has_prompt_arrays() || !requests.iter().any(|request| request.raw) {
+        let arrays = [true, false].map(|raw| self.dialect.has_prompt_arrays(raw));
+        if arrays == [false, false] {
             return self.window(requests, &batch_size, call).await;
         }
+        let [raw_arrays, chat_arrays] = arrays;
+        let asked_raw = requests.iter().any(|request| request.raw);
         let (raw, others): (Vec<_>, Vec<_>) = requests.into_iter().partition(is_raw_text);
-        if !others.is_empty() {
+        if asked_raw && !chat_arrays && !others.is_empty() {
             let text = format!("{} conversations are sent one a request", others.len());
             sink.send(Event::Notice(text));
         }
-        self.arrays(raw, &batch_size, call).await?;
-        self.window(others, &batch_size, call).await
+        for (rows, as_arrays) in [(raw, raw_arrays), (others, chat_arrays)] {
+            match as_arrays {
+                true => self.arrays(rows, &batch_size, call).await?,
+                false => self.window(rows, &batch_size, call).await?,
+            }
+        }
+        Ok(())
     }
 
     async fn run_offline(

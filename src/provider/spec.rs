@@ -57,6 +57,10 @@ pub struct ServerOptions {
     /// Whether one request may carry many raw prompts, for OpenAI-compatible servers.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub prompt_array: Option<bool>,
+    /// Whether `batched` sends the conversations of a batch in one request, over vLLM's
+    /// `/v1/chat/completions/batch`; nothing streams then.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub batch_route: Option<bool>,
     /// The `anthropic-version` header; from `2026-10-21` on the key is sent as a bearer token
     /// and sampling parameters are not sent.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -102,6 +106,7 @@ impl ServerOptions {
             tokens_per_minute: self.tokens_per_minute.or(below.tokens_per_minute),
             max_tokens_field: self.max_tokens_field.or(below.max_tokens_field),
             prompt_array: self.prompt_array.or(below.prompt_array),
+            batch_route: self.batch_route.or(below.batch_route),
             anthropic_version: self.anthropic_version.or(below.anthropic_version),
             header_env,
         }

@@ -204,7 +204,9 @@ impl Session {
                     self.lane = *lane;
                 }
             }
-            RunEvent::Provider(Event::Tokens { row, .. }) if *row < self.recorder.rows() => {
+            RunEvent::Provider(Event::Tokens { row, .. } | Event::Answer { row, .. })
+                if *row < self.recorder.rows() =>
+            {
                 self.newest = self.newest.max(*row);
             }
             RunEvent::Provider(Event::Failed { row, failure }) => {

@@ -413,6 +413,7 @@ fn the_command_line_of_a_plan_gives_the_plan_again() {
             "--retries=1",
             "--tokens-per-minute=7",
         ],
+        vec!["--provider=openai", "--base-url=http://h:1", "--batch-route"],
         vec!["--provider=mlx", "--model=a/b", "--python=/opt/my env"],
     ] {
         let plan = home.plan(&flags);

@@ -264,6 +264,13 @@ impl Pass {
                 }
                 None
             }
+            Event::Answer { row, count, text } => {
+                let record = self.open_row(row, "given its answer")?;
+                record.counted += count;
+                record.text.push_str(&text);
+                self.output_tokens += count;
+                None
+            }
             Event::Finished { row, usage, reason } => {
                 let record = self.open_row(row, "finished")?;
                 record.state = RowState::Done;

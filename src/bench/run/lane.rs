@@ -214,6 +214,7 @@ impl Lane {
             }
             Event::Submitted { .. }
             | Event::Tokens { .. }
+            | Event::Answer { .. }
             | Event::Step { .. }
             | Event::Memory(_)
             | Event::Server(_)

@@ -78,6 +78,20 @@ impl Body {
         self.write(body)
     }
 
+    /// The body of many conversations in one request, for vLLM's batch route. The seed is that of
+    /// the first row.
+    pub fn conversations(&self, requests: &[Request]) -> Result<Vec<u8>, Failure> {
+        let Some(first) = requests.first() else {
+            return Err(Failure::new(FailureKind::Internal, "a request without a prompt"));
+        };
+        let mut body = self.parameters(first, self.limit_field)?;
+        let all = requests.iter().map(|request| messages(&request.prompt.content));
+        body.insert("messages".into(), all.collect());
+        // the only way to learn the counts of each row: the usage is that of all
+        body.insert("return_token_ids".into(), true.into());
+        self.write(body)
+    }
+
     fn write(&self, body: Map<String, Value>) -> Result<Vec<u8>, Failure> {
         serde_json::to_vec(&body)
             .map_err(|error| Failure::new(FailureKind::Internal, error.to_string()))

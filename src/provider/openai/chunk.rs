@@ -136,13 +136,13 @@ impl Chunk {
 }
 
 /// The failure that a message is.
-fn failure(message: &[u8], to: &Delivery<'_>) -> Result<Failure, Failure> {
+pub(super) fn failure(message: &[u8], to: &Delivery<'_>) -> Result<Failure, Failure> {
     let value = parse::<Value>(message, to)?;
     let complaint = Complaint::find(&value).unwrap_or_default();
     Ok(complaint.failure(to.server(), None))
 }
 
-fn finish_reason(word: &str) -> FinishReason {
+pub(super) fn finish_reason(word: &str) -> FinishReason {
     match word {
         "stop" => FinishReason::Stop,
         "length" => FinishReason::Length,

@@ -94,7 +94,9 @@ impl Heard {
 
     pub fn text(&self, of: usize) -> String {
         let texts = self.events.iter().filter_map(|stamp| match &stamp.event {
-            Event::Tokens { row, text, .. } if *row == of => Some(text.as_str()),
+            Event::Tokens { row, text, .. } | Event::Answer { row, text, .. } if *row == of => {
+                Some(text.as_str())
+            }
             _ => None,
         });
         texts.collect()
@@ -146,7 +148,7 @@ impl Heard {
         let mut own = self.events.iter().filter_map(|stamp| {
             let (row, step) = match &stamp.event {
                 Event::Submitted { row } => (*row, 0),
-                Event::Tokens { row, .. } => (*row, 1),
+                Event::Tokens { row, .. } | Event::Answer { row, .. } => (*row, 1),
                 Event::Finished { row, .. } | Event::Failed { row, .. } => (*row, 2),
                 _ => return None,
             };
