@@ -1,6 +1,7 @@
 //! What goes over the wire: bodies, headers, addresses, keys, retries; against a scripted
 //! server that keeps what it was sent.
 
+mod batch_route;
 mod connections;
 pub mod facade;
 pub mod heard;

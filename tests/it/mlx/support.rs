@@ -147,7 +147,7 @@ impl Outcome {
                 self.kv.push(memory.kv);
             }
             Event::Server(ServerEvent::Memory(memory)) => self.peak = Some(memory.total),
-            Event::Server(_) | Event::Job(_) | Event::Notice(_) => {}
+            Event::Answer { .. } | Event::Server(_) | Event::Job(_) | Event::Notice(_) => {}
         }
     }
 

@@ -1,0 +1,108 @@
+//! vLLM's batch route: one request for many conversations, and what must not pass for its answer.
+
+use batchgen::provider::{
+    BatchSize, Batching, FailureKind, FinishReason, Provider, ProviderSpec, Usage,
+};
+use batchgen::sampling::Sampling;
+use serde_json::{Value, json};
+use std::sync::Arc;
+use tokio_util::sync::CancellationToken;
+
+use super::answer;
+use super::heard::{Heard, batch, open, requests, spec};
+use super::scripted::{Recorded, Script, Scripted};
+
+const ROUTE: &str = "/v1/chat/completions/batch";
+
+fn asking(address: &str) -> ProviderSpec {
+    let mut spec = spec("openai", address);
+    spec.server.batch_route = Some(true);
+    spec
+}
+
+/// vLLM, whose batch route answers conversations so.
+async fn vllm(answers: impl Fn(&Recorded) -> Script + Send + Sync + 'static) -> Scripted {
+    Scripted::start(move |request| match request.path.as_str() {
+        "/version" => Script::json(200, &json!({"version": "0.32.0"})),
+        "/v1/models" | "/v1/chat/completions" => answer(&request.path),
+        ROUTE if request.body["messages"].is_null() => {
+            Script::json(400, &json!({"error": {"message": "messages: Field required"}}))
+        }
+        ROUTE => answers(request),
+        _ => Script::json(404, &json!({"detail": "Not Found"})),
+    })
+    .await
+}
+
+fn choice(index: usize, text: &str) -> Value {
+    let message = json!({"role": "assistant", "content": text});
+    json!({"index": index, "message": message, "finish_reason": "stop", "token_ids": [5, 6, 2]})
+}
+
+async fn three(provider: &Arc<dyn Provider>) -> Heard {
+    let rows = requests(&["a", "b", "c"], Sampling::default());
+    batch(provider, rows, BatchSize::new(3), CancellationToken::new()).await
+}
+
+#[tokio::test]
+async fn the_conversations_of_a_batch_go_in_one_request_and_are_matched_by_index() {
+    let server = vllm(|_| {
+        let choices = [choice(2, "C"), choice(0, "A"), choice(1, "B")];
+        Script::json(200, &json!({"choices": choices, "usage": {"completion_tokens": 9}}))
+    })
+    .await;
+    let provider = open(&asking(&server.address)).await.unwrap();
+    assert_eq!(provider.batching(false), Batching::PromptArray);
+    let heard = three(&provider).await;
+    assert_eq!(heard.called, Ok(()));
+    assert_eq!([0, 1, 2].map(|row| heard.text(row)), ["A", "B", "C"]);
+    let usage = Usage { prompt_tokens: None, output_tokens: Some(3) };
+    for row in 0..3 {
+        assert_eq!(heard.finished(row), Some((usage, FinishReason::Stop)));
+        assert!(heard.is_in_order(row));
+    }
+    // the question whether there is such a route, and the batch
+    assert_eq!(server.asked(ROUTE), 2);
+    let sent = server.requests().pop().unwrap().body;
+    let user = |text: &str| json!([{"role": "user", "content": text}]);
+    assert_eq!(sent["messages"], json!([user("a"), user("b"), user("c")]));
+    assert_eq!((&sent["stream"], &sent["return_token_ids"]), (&Value::Null, &json!(true)));
+}
+
+#[tokio::test]
+async fn a_missing_a_doubled_or_a_foreign_index_fails_all_rows_and_hands_on_no_text() {
+    let cases = [
+        (vec![0, 2], "without an answer to prompt 2 of 3"),
+        (vec![0, 1, 1, 2], "answered prompt 2 twice"),
+        (vec![0, 1, 2, 3], "answered prompt 4 of 3"),
+        (vec![], "without an answer to prompt 1 of 3"),
+    ];
+    for (places, what) in cases {
+        let choices: Vec<_> = places.iter().map(|place| choice(*place, "x")).collect();
+        let body = json!({"choices": choices});
+        let server = vllm(move |_| Script::json(200, &body)).await;
+        let heard = three(&open(&asking(&server.address)).await.unwrap()).await;
+        for row in 0..3 {
+            let failure = heard.failed(row).unwrap();
+            assert_eq!(failure.kind, FailureKind::Protocol);
+            assert!(failure.message.contains(what), "{}", failure.message);
+            assert_eq!(heard.text(row), "");
+        }
+        assert_eq!(server.asked(ROUTE), 2, "it is not sent again");
+    }
+}
+
+#[tokio::test]
+async fn a_server_without_the_route_is_refused_before_a_run_with_what_to_do_instead() {
+    let server = Scripted::start(|request| match request.path.as_str() {
+        "/v1/models" => answer("/v1/models"),
+        "/version" => Script::json(200, &json!({"version": "0.8.0"})),
+        _ => Script::json(404, &json!({"detail": "Not Found"})),
+    })
+    .await;
+    let failure = open(&asking(&server.address)).await.err().unwrap();
+    assert_eq!(failure.kind, FailureKind::Unsupported);
+    assert!(failure.message.contains("leave it out"), "{}", failure.message);
+    let plain = open(&spec("openai", &server.address)).await.unwrap();
+    assert_eq!(plain.batching(false), Batching::Window);
+}
