@@ -109,19 +109,13 @@ impl<'a> Delivery<'a> {
         Ok(())
     }
 
-    /// The whole output of a row, and its count of tokens where the server tells it.
-    pub fn answer(
-        &mut self,
-        place: usize,
-        text: String,
-        tokens: Option<usize>,
-    ) -> Result<(), Failure> {
+    /// The whole output of a row, and the server's count of its tokens.
+    pub fn answer(&mut self, place: usize, text: String, count: usize) -> Result<(), Failure> {
         let row = self.row(place)?;
         row.seen = true;
-        row.usage.output_tokens = tokens.or(row.usage.output_tokens);
+        row.usage.output_tokens = Some(count);
         let row = row.row;
         self.texts += 1;
-        let count = tokens.unwrap_or(1);
         self.sink.send_at(self.at, Event::Answer { row, count, text });
         Ok(())
     }

@@ -42,7 +42,7 @@ pub enum Event {
     Answer {
         /// Index of the row in the prompt list.
         row: usize,
-        /// Its tokens where the provider counts them; else 1, as for a delta.
+        /// Its tokens, as the provider counts them.
         count: usize,
         /// The text.
         text: String,

@@ -105,8 +105,12 @@ fn deliver(message: &[u8], to: &mut Delivery<'_>) -> Result<Flow, Failure> {
     }
     to.complete()?;
     for (place, choice) in choices {
-        let tokens = choice.token_ids.as_ref().map(Vec::len);
-        to.answer(place, choice.message.text(), tokens)?;
+        let Some(tokens) = choice.token_ids else {
+            let what = "answered without token_ids, which it was asked for: how many tokens each \
+                        answer has is not known; leave batch_route out";
+            return Err(to.protocol(what));
+        };
+        to.answer(place, choice.message.text(), tokens.len())?;
         if let Some(word) = choice.finish_reason {
             to.reason(place, finish_reason(&word))?;
         }

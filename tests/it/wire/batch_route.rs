@@ -93,6 +93,43 @@ async fn a_missing_a_doubled_or_a_foreign_index_fails_all_rows_and_hands_on_no_t
 }
 
 #[tokio::test]
+async fn an_answer_whose_tokens_nobody_counted_is_refused_and_not_counted_as_one() {
+    let server = vllm(|_| {
+        let mut uncounted = choice(1, "B");
+        uncounted.as_object_mut().unwrap().remove("token_ids");
+        let choices = [choice(0, "A"), uncounted, choice(2, "C")];
+        Script::json(200, &json!({"choices": choices}))
+    })
+    .await;
+    let heard = three(&open(&asking(&server.address)).await.unwrap()).await;
+    let failure = heard.failed(1).unwrap();
+    assert_eq!(failure.kind, FailureKind::Protocol);
+    assert!(failure.message.contains("token_ids"), "{}", failure.message);
+}
+
+#[tokio::test]
+async fn a_conversation_that_is_refused_fails_alone_in_the_servers_words() {
+    let refused = || {
+        let error = json!({"message": "the conversation is too long", "type": "BadRequestError"});
+        Script::json(400, &json!({"error": error}))
+    };
+    let server = Scripted::start(move |request| match request.path.as_str() {
+        "/version" => Script::json(200, &json!({"version": "0.32.0"})),
+        ROUTE => refused(),
+        "/v1/chat/completions" if request.body["messages"][0]["content"] == "b" => refused(),
+        path @ ("/v1/models" | "/v1/chat/completions") => answer(path),
+        _ => Script::json(404, &json!({"detail": "Not Found"})),
+    })
+    .await;
+    let heard = three(&open(&asking(&server.address)).await.unwrap()).await;
+    assert!(heard.finished(0).is_some() && heard.finished(2).is_some());
+    let failure = heard.failed(1).unwrap();
+    assert!(failure.message.contains("the conversation is too long"), "{}", failure.message);
+    // the question whether there is such a route, and the batch; then one request a conversation
+    assert_eq!((server.asked(ROUTE), server.asked("/v1/chat/completions")), (2, 3));
+}
+
+#[tokio::test]
 async fn a_server_without_the_route_is_refused_before_a_run_with_what_to_do_instead() {
     let server = Scripted::start(|request| match request.path.as_str() {
         "/v1/models" => answer("/v1/models"),
