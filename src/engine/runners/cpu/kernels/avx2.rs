@@ -244,8 +244,11 @@ impl Simd for Avx2 {
         if R != block::ROWS {
             return tile::nibble_sums::<Self, R>(weights, record);
         }
-        let sums = block::nibbles(weights, record);
-        std::array::from_fn(|r| Self::end_nibbles(sums[r % block::ROWS]))
+        let mut ends = [Self::splat_int(0); R];
+        for (end, sum) in ends.iter_mut().zip(block::nibbles(weights, record)) {
+            *end = Self::end_nibbles(sum);
+        }
+        ends
     }
 
     #[inline(always)]
@@ -253,8 +256,11 @@ impl Simd for Avx2 {
         if R != block::ROWS {
             return tile::byte_sums::<Self, R>(weights, record);
         }
-        let sums = block::bytes(weights, record);
-        std::array::from_fn(|r| sums[r % block::ROWS])
+        let mut ends = [Self::splat_int(0); R];
+        for (end, sum) in ends.iter_mut().zip(block::bytes(weights, record)) {
+            *end = sum;
+        }
+        ends
     }
 
     #[inline(always)]

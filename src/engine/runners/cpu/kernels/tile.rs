@@ -187,7 +187,12 @@ pub(super) unsafe fn nibble_sums<S: Simd, const R: usize>(
             *sum = S::dot_nibbles(*sum, high, activations);
         }
     }
-    sums.map(|sum| S::end_nibbles(sum))
+    // a loop and not `map`: a closure is compiled without the instruction set of its caller
+    let mut ends = [S::splat_int(0); R];
+    for (end, sum) in ends.iter_mut().zip(sums) {
+        *end = S::end_nibbles(sum);
+    }
+    ends
 }
 
 /// The sums over a block of bytes.
