@@ -408,7 +408,6 @@ where
     }
 }
 
-/// An error with its causes, on one line.
 /// What is known about a model, or whether asking again may help.
 fn look_at(services: &dyn Services, spec: ProviderSpec) -> Reply {
     let may_heal = |error: &anyhow::Error| {
@@ -421,6 +420,7 @@ fn look_at(services: &dyn Services, spec: ProviderSpec) -> Reply {
     }
 }
 
+/// An error with its causes, on one line.
 fn chain(error: anyhow::Error) -> String {
     format!("{error:#}")
 }
