@@ -16,36 +16,15 @@ import glob
 import json
 import os
 import shutil
-import socket
 import statistics
 import subprocess
 import sys
 import tempfile
-import time
-import urllib.request
+
+import llama_server
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 PROMPTS = os.path.join(ROOT, "presets", "prompts", "quickstart.txt")
-
-
-def start_server(args):
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    command = [args.server, "-m", args.model, "--host", "127.0.0.1", "--port", str(port), "-ngl", "0",
-               "-np", str(max(args.at_once)), "-c", str(1024 * max(args.at_once)), "-t", "2",
-               "--metrics", "--no-ui", "--no-cache-prompt", "--cache-ram", "0"]
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    url = f"http://127.0.0.1:{port}"
-    for _ in range(600):
-        try:
-            urllib.request.urlopen(f"{url}/health", timeout=1)
-            return process, url
-        except OSError:
-            if process.poll() is not None:
-                sys.exit(f"the server ended with {process.returncode}")
-            time.sleep(0.1)
-    sys.exit("the server did not become ready")
 
 
 def figures(requests):
@@ -141,7 +120,7 @@ def main():
     parser.add_argument("--at-once", default=[1, 4],
                         type=lambda text: [int(part) for part in text.split(",")])
     args = parser.parse_args()
-    process, url = start_server(args)
+    process, url = llama_server.start(args.server, args.model, max(args.at_once), "--no-cache-prompt")
     try:
         with tempfile.TemporaryDirectory() as folder:
             for at_once in args.at_once:

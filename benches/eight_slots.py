@@ -13,34 +13,13 @@ the range of them.
 import argparse
 import json
 import os
-import socket
 import statistics
 import subprocess
-import sys
 import tempfile
-import time
-import urllib.request
+
+import llama_server
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-
-
-def start(server, model):
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    command = [server, "-m", model, "--host", "127.0.0.1", "--port", str(port), "-ngl", "0", "-np",
-               "8", "-c", "8192", "-t", "2", "--metrics", "--no-ui", "--cache-ram", "0"]
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    url = f"http://127.0.0.1:{port}"
-    for _ in range(600):
-        try:
-            urllib.request.urlopen(f"{url}/health", timeout=1)
-            return process, url
-        except OSError:
-            if process.poll() is not None:
-                sys.exit(f"the server ended with {process.returncode}")
-            time.sleep(0.1)
-    sys.exit("the server did not become ready")
 
 
 def run(args, url, folder):
@@ -75,7 +54,7 @@ def main():
         parser.add_argument(name, type=int, default=default)
     args = parser.parse_args()
     for model in args.models:
-        process, url = start(args.server, model)
+        process, url = llama_server.start(args.server, model, 8)
         try:
             with tempfile.TemporaryDirectory() as folder:
                 show(os.path.basename(model), run(args, url, folder))

@@ -2,8 +2,8 @@
 //!
 //! A frame is drawn at once after a key, else at most ten times a second, and never while
 //! nothing changes. A run's events wait in their channel until then: a wake-up for each would
-//! take time from the run, on the screen's side and on the sender's. The loop does not know which backend draws nor where keys come from, so
-//! tests run this same loop.
+//! take time from the run, on the screen's side and on the sender's. The loop does not know
+//! which backend draws nor where keys come from, so tests run this same loop.
 
 use std::io;
 use std::sync::Arc;

@@ -89,29 +89,30 @@ struct Message {
     reasoning: Option<String>,
 }
 
-/// Hands on an answer once every conversation is found to have exactly one.
+/// Hands on the texts once every conversation is found to have exactly one, with its count.
 fn deliver(message: &[u8], to: &mut Delivery<'_>) -> Result<Flow, Failure> {
     let answer: Answer = parse(message, to)?;
     if answer.error.is_some() {
         return Err(failure(message, to)?);
     }
-    let mut choices = BTreeMap::new();
+    let mut answers = BTreeMap::new();
     for choice in answer.choices.unwrap_or_default() {
         let place = choice.index;
         to.seen(place)?;
-        if choices.insert(place, choice).is_some() {
-            return Err(to.protocol(&format!("answered prompt {} twice", place + 1)));
-        }
-    }
-    to.complete()?;
-    for (place, choice) in choices {
         let Some(tokens) = choice.token_ids else {
             let what = "answered without token_ids, which it was asked for: how many tokens each \
                         answer has is not known; leave batch_route out";
             return Err(to.protocol(what));
         };
-        to.answer(place, choice.message.text(), tokens.len())?;
-        if let Some(word) = choice.finish_reason {
+        let answer = (choice.message.text(), tokens.len(), choice.finish_reason);
+        if answers.insert(place, answer).is_some() {
+            return Err(to.protocol(&format!("answered prompt {} twice", place + 1)));
+        }
+    }
+    to.complete()?;
+    for (place, (text, tokens, reason)) in answers {
+        to.answer(place, text, tokens)?;
+        if let Some(word) = reason {
             to.reason(place, finish_reason(&word))?;
         }
     }

@@ -105,6 +105,7 @@ async fn an_answer_whose_tokens_nobody_counted_is_refused_and_not_counted_as_one
     let failure = heard.failed(1).unwrap();
     assert_eq!(failure.kind, FailureKind::Protocol);
     assert!(failure.message.contains("token_ids"), "{}", failure.message);
+    assert_eq!([0, 1, 2].map(|row| heard.text(row)), ["", "", ""]);
 }
 
 #[tokio::test]

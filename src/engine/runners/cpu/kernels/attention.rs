@@ -184,9 +184,9 @@ impl Crew {
                     out_stride,
                 };
                 // SAFETY: everything was checked above. No two units share a row and a head, so
-                // whoever took this one alone writes these positions and these columns of these rows. What
-                // other units have written to these blocks was written by a phase before, unless
-                // no slot has several rows: then no two units share blocks.
+                // whoever took this one alone writes these positions and these columns of these
+                // rows. What other units have written to these blocks was written by a phase
+                // before, unless no slot has several rows: then no two units share blocks.
                 unsafe {
                     if keeps {
                         place.keep();
