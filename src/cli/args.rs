@@ -410,6 +410,9 @@ pub struct ProviderFlags {
     /// Most tokens to a server in any 60 seconds, prompts and --max-tokens together
     #[arg(long, value_name = "N", value_parser = at_least_one)]
     pub tokens_per_minute: Option<usize>,
+    /// Most requests in one batch job of an offline lane; default: what the vendor takes
+    #[arg(long, value_name = "N", value_parser = at_least_one)]
+    pub job_requests: Option<usize>,
     /// Batched lanes send the conversations of a batch in one request; vLLM only, nothing streams
     #[arg(long)]
     pub batch_route: bool,
@@ -500,6 +503,7 @@ impl From<ProviderFlags> for ProviderLayer {
                 requests_per_minute: flags.requests_per_minute,
                 tokens_per_minute: flags.tokens_per_minute,
                 batch_route: flags.batch_route.then_some(true),
+                job_requests: flags.job_requests,
                 ..ServerOptions::default()
             },
             python: flags.python,
@@ -599,7 +603,7 @@ mod tests {
              --lanes sequential,async:8,b=batched:16 --max-tokens 5 --ignore-eos \
              --temperature 0.5 --top-k 4 --top-p 0.9 --min-p 0.1 --seed 7 --stop a --stop -b \
              --repeats 2 --warmup 3 --raw --on-error continue --max-cost 0.5 --retries 1 \
-             --requests-per-minute 60 --tokens-per-minute 9000 --batch-route");
+             --requests-per-minute 60 --tokens-per-minute 9000 --batch-route --job-requests 500");
         let lanes = ["sequential", "async:8", "b=batched:16"];
         let expected = RunRequest {
             preset: Some("p".into()),
@@ -619,6 +623,7 @@ mod tests {
                         requests_per_minute: Some(60),
                         tokens_per_minute: Some(9000),
                         batch_route: Some(true),
+                        job_requests: Some(500),
                         ..ServerOptions::default()
                     },
                     python: Some("py".into()),

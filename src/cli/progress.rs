@@ -77,7 +77,7 @@ impl Progress {
     fn job(&mut self, recorder: &Recorder) {
         if matches!(self.style, Style::Lines) {
             let pass = recorder.running.and_then(|lane| recorder.lanes.get(lane)?.pass());
-            let words = pass.and_then(Pass::last_job).map(|job| visible(&job.words()));
+            let words = pass.and_then(Pass::job_words).map(|words| visible(&words));
             if let Some(words) = words.filter(|words| self.job.as_ref() != Some(words)) {
                 eprintln!("{words}");
                 self.job = Some(words);
@@ -170,7 +170,7 @@ impl Progress {
 /// What a server asks for and what the lane has cost so far.
 fn live(lane: &LaneRecord, pass: &Pass) -> Vec<String> {
     let mut facts = Vec::new();
-    facts.extend(pass.last_job().map(|job| visible(&job.words())));
+    facts.extend(pass.job_words().map(|words| visible(&words)));
     facts.extend(pass.serving.allowed.map(|allowed| format!("≤{allowed} at once")));
     facts.extend(Some(pass.retries()).filter(|n| *n > 0).map(|n| format!("{n} sent again")));
     let price = lane.info.as_ref().and_then(|info| info.price.as_ref());

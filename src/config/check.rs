@@ -64,6 +64,9 @@ fn provider(layer: &ProviderLayer, path: &[&'static str]) -> Result<(), Fault> {
     if limits.contains(&Some(0)) {
         return fault("server", "a limit a minute is at least 1".into());
     }
+    if layer.server.job_requests == Some(0) {
+        return fault("server", "job_requests is 0: a job has at least 1 request".into());
+    }
     if let Some(Err(error)) = layer.api_key_env.as_deref().map(secret::check_name) {
         return fault("api_key_env", error.to_string());
     }

@@ -8,16 +8,16 @@ use crate::sampling::Sampling;
 /// all of it: some of how a server is spoken to, and names with a comma or a blank.
 pub fn command_line(plan: &Plan) -> Option<String> {
     let lanes = written_lanes(&plan.lanes, &plan.provider)?;
-    let ServerOptions { retries, requests_per_minute, tokens_per_minute, batch_route, .. } =
-        plan.provider.server;
+    let server = &plan.provider.server;
     let flags = ServerOptions {
-        retries,
-        requests_per_minute,
-        tokens_per_minute,
-        batch_route: batch_route.filter(|given| *given),
+        retries: server.retries,
+        requests_per_minute: server.requests_per_minute,
+        tokens_per_minute: server.tokens_per_minute,
+        job_requests: server.job_requests,
+        batch_route: server.batch_route.filter(|given| *given),
         ..ServerOptions::default()
     };
-    if plan.provider.server != flags {
+    if *server != flags {
         return None;
     }
     let mut words = Words::default();
@@ -77,6 +77,7 @@ impl Words {
         self.maybe("retries", spec.server.retries.as_ref());
         self.maybe("requests-per-minute", spec.server.requests_per_minute.as_ref());
         self.maybe("tokens-per-minute", spec.server.tokens_per_minute.as_ref());
+        self.maybe("job-requests", spec.server.job_requests.as_ref());
         if spec.server.batch_route == Some(true) {
             self.0.push("--batch-route".to_owned());
         }

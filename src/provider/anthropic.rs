@@ -11,7 +11,7 @@ use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
 use serde_json::{Map, Value};
 
 use super::address::Address;
-use super::exchange::{Ask, Exchange};
+use super::exchange::Ask;
 use super::fingerprint::{Fingerprint, Kind};
 use super::framing::Framing;
 use super::http::{Http, KeyStyle};
@@ -77,8 +77,7 @@ pub(super) async fn open(
     let offline = has_jobs(found.kind, &http, "messages/batches").await;
     let info = ProviderInfo { offline, ..served("anthropic", &model, &http, &found) };
     let dialect = Anthropic { address: http.address().clone(), model, takes_sampling };
-    let exchange = Exchange::new(http, &spec.server);
-    Ok(Arc::new(Server::new(info, exchange, found.kind, dialect)))
+    Ok(Arc::new(Server::new(info, http, &spec.server, found.kind, dialect)))
 }
 
 /// The models that the server lists.

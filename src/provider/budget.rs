@@ -110,8 +110,8 @@ impl Spending {
 
     /// Counts what was submitted in an earlier session; an unknown cost counts as nothing, since
     /// nobody can tell it.
-    pub(super) fn spent(&self, usage: Option<Usage>) {
-        let cost = usage.and_then(|usage| self.price.cost(usage, None));
+    pub(super) fn spent(&self, usage: Usage) {
+        let cost = self.price.cost(usage, None);
         self.budget.spent_before(cost.unwrap_or(0.0));
     }
 

@@ -176,6 +176,20 @@ pub struct Usage {
     pub output_tokens: Option<usize>,
 }
 
+impl Usage {
+    /// Of no row at all.
+    pub(crate) const ZERO: Self = Self { prompt_tokens: Some(0), output_tokens: Some(0) };
+
+    /// Both together; unknown where one of them is.
+    pub(crate) fn plus(self, more: Self) -> Self {
+        let add = |sum: Option<usize>, more: Option<usize>| Some(sum?.saturating_add(more?));
+        Self {
+            prompt_tokens: add(self.prompt_tokens, more.prompt_tokens),
+            output_tokens: add(self.output_tokens, more.output_tokens),
+        }
+    }
+}
+
 /// Why a row ended, in one vocabulary for all providers.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

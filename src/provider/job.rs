@@ -154,17 +154,35 @@ impl JobRecord {
 
     /// How it stands, in a few words for people: `job in_progress 3/10, 1 failed`.
     pub fn words(&self) -> String {
+        format!("job {}{}", self.standing(), of_requests(self.counts))
+    }
+
+    /// How the jobs of a list stand: the one that is not over, several together, or the last one.
+    pub fn words_of(jobs: &[JobRecord]) -> Option<String> {
+        let open: Vec<&JobRecord> = jobs.iter().filter(|job| !job.over).collect();
+        let [first, _, ..] = open.as_slice() else {
+            return open.first().copied().or(jobs.last()).map(JobRecord::words);
+        };
+        let same = open.iter().all(|job| job.standing() == first.standing());
+        let standing = if same { first.standing() } else { "under way".to_owned() };
+        let counts = JobRecord::counts_of(jobs);
+        Some(format!("{} jobs {standing}{}", open.len(), of_requests(counts)))
+    }
+
+    /// How many requests ended of all jobs that are not over; absent where no vendor tells.
+    pub fn counts_of(jobs: &[JobRecord]) -> Option<JobCounts> {
+        let open = || jobs.iter().filter(|job| !job.over);
+        let sum = open().filter_map(|job| job.counts).reduce(JobCounts::plus)?;
+        Some(JobCounts { total: open().map(|job| job.rows.len()).sum(), ..sum })
+    }
+
+    fn standing(&self) -> String {
         let status = match (&self.status, &self.id) {
             (Some(status), _) => status.as_str(),
             (None, Some(_)) => "created",
             (None, None) => "being submitted",
         };
-        let status: String = status.chars().take(LONGEST_STATUS).collect();
-        let Some(JobCounts { total, completed, failed }) = self.counts else {
-            return format!("job {status}");
-        };
-        let failed = if failed > 0 { format!(", {failed} failed") } else { String::new() };
-        format!("job {status} {completed}/{total}{failed}")
+        status.chars().take(LONGEST_STATUS).collect()
     }
 
     /// Takes an event into the records of some jobs; one of a job that is not there is ignored.
@@ -187,6 +205,22 @@ impl JobRecord {
             JobEvent::Planned { .. } | JobEvent::Attached { .. } | JobEvent::Violation { .. } => {}
         }
     }
+}
+
+impl JobCounts {
+    fn plus(self, more: Self) -> Self {
+        Self {
+            total: self.total.saturating_add(more.total),
+            completed: self.completed.saturating_add(more.completed),
+            failed: self.failed.saturating_add(more.failed),
+        }
+    }
+}
+
+fn of_requests(counts: Option<JobCounts>) -> String {
+    let Some(JobCounts { total, completed, failed }) = counts else { return String::new() };
+    let failed = if failed > 0 { format!(", {failed} failed") } else { String::new() };
+    format!(" {completed}/{total}{failed}")
 }
 
 impl JobEvent {
@@ -236,5 +270,27 @@ mod tests {
         };
         assert_eq!(jobs, [expected]);
         assert_eq!(jobs[0].words(), "job completed 1/2, 1 failed");
+    }
+
+    #[test]
+    fn several_jobs_are_told_together_while_they_run() {
+        let job = |status: Option<&str>, completed: Option<usize>, over: bool| {
+            let rows = (0..10).map(|row| (row, row.to_string())).collect();
+            let counts = completed.map(|completed| JobCounts { total: 10, completed, failed: 1 });
+            let status = status.map(str::to_owned);
+            let planned = JobRecord::planned("n".into(), Timestamp::UNIX_EPOCH, rows);
+            JobRecord { status, counts, over, ..planned }
+        };
+        let told = |jobs: &[JobRecord]| JobRecord::words_of(jobs).unwrap_or_default();
+        assert_eq!(told(&[]), "");
+        let over = job(Some("completed"), Some(9), true);
+        let running = job(Some("in_progress"), Some(4), false);
+        let silent = job(Some("in_progress"), None, false);
+        let new = job(None, None, false);
+        assert_eq!(told(&[running.clone(), over.clone()]), "job in_progress 4/10, 1 failed");
+        assert_eq!(told(&[over.clone(), over.clone()]), "job completed 9/10, 1 failed");
+        assert_eq!(told(&[over, running.clone(), silent]), "2 jobs in_progress 4/20, 1 failed");
+        assert_eq!(told(&[running, new.clone()]), "2 jobs under way 4/20, 1 failed");
+        assert_eq!(told(&[new.clone(), new]), "2 jobs being submitted");
     }
 }

@@ -1,13 +1,15 @@
-//! Batch jobs at a vendor: submits the open rows as one job, follows it to its end, hands on its
-//! results. What a later process needs to find the job is kept before each step is taken, so
-//! that none is ever submitted twice.
+//! Batch jobs at a vendor: submits the open rows as one job, or as several where they are more than
+//! one takes, follows them to their ends, hands on their results. What a later process needs to
+//! find a job is kept before each step is taken, so that none is ever submitted twice.
 //!
 //! How one vendor's jobs are spoken is behind [`JobApi`].
 
 pub(super) mod anthropic;
 mod follow;
+mod listing;
 mod multipart;
 pub(super) mod openai;
+mod parts;
 mod results;
 mod submit;
 
@@ -15,27 +17,34 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use futures_util::future::BoxFuture;
+use futures_util::future::{BoxFuture, join_all};
 use jiff::Timestamp;
 use reqwest::Url;
+use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 
 use super::http::Http;
 use super::job::{JobCounts, JobEvent, JobKeeper, JobRecord};
 use super::rejection::{Rejection, plain};
 use super::retry::{Again, RetryPolicy, jitter};
-use super::{Event, Failure, FailureKind, Request, Sink};
+use super::{Event, Failure, FailureKind, Request, Sink, Usage};
 use crate::batch_file::ResultLine;
 use results::Results;
 
 /// How one vendor's batch jobs are spoken.
 #[async_trait]
 pub(super) trait JobApi: Send + Sync {
-    /// The requests, each under its `custom_id`, as they are sent.
+    /// How jobs of these requests are written.
     ///
     /// # Errors
-    /// What the API cannot express, or more than it takes in one job.
-    fn payload(&self, requests: &[(&str, &Request)]) -> Result<Payload, Failure>;
+    /// What cannot be in one list.
+    fn format(&self, requests: &[&Request]) -> Result<Format, Failure>;
+
+    /// A request under its `custom_id`, as it stands in a job.
+    ///
+    /// # Errors
+    /// What the API cannot express.
+    fn entry(&self, custom_id: &str, request: &Request) -> Result<Vec<u8>, Failure>;
 
     /// Brings the requests there, where that is a step of its own; gives the file's id.
     async fn upload(&self, name: &str, payload: &Payload) -> Result<Option<String>, Rejection>;
@@ -62,6 +71,18 @@ pub(super) struct Payload {
     pub bytes: Vec<u8>,
     /// The route that they are for.
     pub endpoint: &'static str,
+}
+
+/// How jobs are written, and what the vendor takes in one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Format {
+    pub vendor: &'static str,
+    /// The route that the requests are for.
+    pub endpoint: &'static str,
+    /// What stands before the first request, between two and after the last.
+    pub around: [&'static str; 3],
+    pub most_requests: usize,
+    pub most_bytes: usize,
 }
 
 /// How a job stands.
@@ -131,9 +152,18 @@ pub(super) struct Offline<'a> {
     /// Takes keys out of texts of the server.
     pub scrub: &'a (dyn Fn(&str) -> String + Sync),
     pub policy: RetryPolicy,
+    /// The most requests of a job, where that is to be less than the vendor takes.
+    pub job_requests: Option<usize>,
     pub keeper: &'a dyn JobKeeper,
     pub sink: &'a Sink,
     pub cancel: &'a CancellationToken,
+}
+
+/// A job at the vendor, and its rows.
+struct Submitted {
+    job: JobRecord,
+    state: JobState,
+    open: Open,
 }
 
 /// A job that is over, and whether the user ended it.
@@ -153,43 +183,65 @@ impl Offline<'_> {
     /// Takes the results of earlier jobs that are not over, then submits what is still open.
     ///
     /// # Errors
-    /// What ended it early; a job that goes on at the vendor is found again by a later call.
+    /// What ended it early; jobs that go on at the vendor are found again by a later call.
     pub async fn run(&self, requests: Vec<Request>, jobs: Vec<JobRecord>) -> Result<(), Failure> {
         let mut open: Open = requests.into_iter().map(|request| (request.row, request)).collect();
-        for mut job in jobs.into_iter().filter(|job| !job.over) {
-            if let Some(ended) = self.attach(&mut job).await? {
-                let spending = open.values().find_map(|request| request.spending.clone());
-                let results = self.collect(&job, &ended, &mut open).await?;
-                if let Some(spending) = spending {
-                    spending.spent(results.used);
-                }
-            }
-        }
-        if open.is_empty() {
-            return self.unless_cancelled();
-        }
+        self.go_on_with(jobs, &mut open).await?;
         self.unless_cancelled()?;
-        let (mut job, payload) = self.plan(&open)?;
-        let reservation = self.reserve(&open).await?;
-        let state = match self.submit(&mut job, &payload).await {
-            Ok(state) => state,
-            Err((failure, created)) => {
-                if !created && let Some(reservation) = reservation {
-                    reservation.release();
-                }
-                return Err(failure);
-            }
-        };
-        drop(payload);
-        let ended = self.to_its_end(&mut job, state).await?;
-        let results = self.collect(&job, &ended, &mut open).await?;
-        if let Some(reservation) = reservation {
-            match results.used {
-                Some(used) => reservation.settle(used, None),
-                None => drop(reservation),
+        if open.is_empty() {
+            return Ok(());
+        }
+        let parts = self.parts(open)?;
+        let reservation = self.reserve(parts.requests()).await?;
+        let (submitted, stopped) = self.submit_all(&parts).await;
+        let ends = join_all(submitted.into_iter().map(|job| self.to_its_results(job))).await;
+        // what is not known counts as the most that it can be
+        let uncertain = stopped.as_ref().is_some_and(|(_, uncertain)| *uncertain);
+        if let Some(reservation) = reservation.filter(|_| !uncertain) {
+            let used = ends.iter().map(|end| end.as_ref().copied().unwrap_or_default());
+            reservation.settle(used.fold(Usage::ZERO, Usage::plus), None);
+        }
+        if let Some((failure, _)) = stopped {
+            return Err(failure);
+        }
+        ends.into_iter().try_for_each(|end| end.map(drop))?;
+        self.unless_cancelled()
+    }
+
+    /// Follows the jobs of earlier sessions; rows that they leave open stay in `open`.
+    async fn go_on_with(&self, jobs: Vec<JobRecord>, open: &mut Open) -> Result<(), Failure> {
+        let spending = open.values().find_map(|request| request.spending.clone());
+        let mut followed = Vec::new();
+        for job in jobs.into_iter().filter(|job| !job.over) {
+            let rows = job.rows.iter().filter_map(|(row, _)| open.remove_entry(row)).collect();
+            followed.push(self.go_on_with_one(job, rows));
+        }
+        for end in join_all(followed).await {
+            let (left, used) = end?;
+            open.extend(left);
+            if let (Some(spending), Some(used)) = (&spending, used) {
+                spending.spent(used);
             }
         }
-        self.unless_cancelled()
+        Ok(())
+    }
+
+    /// Gives the rows that the job leaves open, and what it used if there was a job.
+    async fn go_on_with_one(
+        &self,
+        mut job: JobRecord,
+        mut rows: Open,
+    ) -> Result<(Open, Option<Usage>), Failure> {
+        let Some(ended) = self.attach(&mut job).await? else { return Ok((rows, None)) };
+        let used = self.collect(&job, &ended, &mut rows).await?;
+        Ok((rows, Some(used)))
+    }
+
+    /// Follows a job that was submitted, and takes its results.
+    async fn to_its_results(&self, submitted: Submitted) -> Result<Usage, Failure> {
+        let Submitted { mut job, state, mut open } = submitted;
+        let ended = self.to_its_end(&mut job, state).await?;
+        self.collect(&job, &ended, &mut open).await
     }
 
     fn unless_cancelled(&self) -> Result<(), Failure> {
@@ -202,7 +254,7 @@ impl Offline<'_> {
         job: &JobRecord,
         ended: &Ended,
         open: &mut Open,
-    ) -> Result<results::Taken, Failure> {
+    ) -> Result<Usage, Failure> {
         let Ended { state, by_user } = ended;
         let lines = self.again(|| self.api.results(state)).await;
         let lines = lines.map_err(|failure| self.goes_on(failure, &state.id))?;
@@ -210,10 +262,10 @@ impl Offline<'_> {
         for (place, line) in lines.lines {
             results.take(&place, line, *by_user, open);
         }
-        let taken = results.finish(&lines.missing, *by_user, open);
+        let used = results.finish(&lines.missing, *by_user, open);
         let (name, status) = (job.name.clone(), (self.scrub)(&state.status));
         self.keep(JobEvent::Over { name, status, counts: state.counts }).await?;
-        Ok(taken)
+        Ok(used)
     }
 
     async fn keep(&self, event: JobEvent) -> Result<(), Failure> {
@@ -255,24 +307,6 @@ impl Offline<'_> {
     }
 }
 
-/// Refuses a job that is larger than its vendor takes, before anything is sent.
-fn check_size(
-    vendor: &str,
-    requests: usize,
-    most_requests: usize,
-    bytes: usize,
-    most_bytes: usize,
-) -> Result<(), Failure> {
-    if requests <= most_requests && bytes <= most_bytes {
-        return Ok(());
-    }
-    let what = format!(
-        "{vendor} takes at most {most_requests} requests and {most_bytes} bytes in one job, and \
-         this one has {requests} and {bytes}: split the list into several"
-    );
-    Err(Failure::new(FailureKind::InvalidRequest, what))
-}
-
 /// Reads a file of results; one that is not there any more is noted.
 async fn read(http: &Http, url: Url, name: &str, all: &mut Lines) -> Result<(), Rejection> {
     let mut lines = Vec::new();
@@ -310,6 +344,11 @@ fn checked_id(id: &str) -> Result<String, Rejection> {
     }
     let start: String = plain(id).chars().take(60).collect();
     Err(protocol(format!("the server names something \"{start}\", which is no id")))
+}
+
+/// The id of something that a server describes.
+fn id_of(value: &Value) -> Result<String, Rejection> {
+    checked_id(value.get("id").and_then(Value::as_str).unwrap_or_default())
 }
 
 fn protocol(message: String) -> Rejection {

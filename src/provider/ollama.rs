@@ -10,7 +10,7 @@ use std::sync::Arc;
 use serde_json::{Map, Value, json};
 
 use super::address::Address;
-use super::exchange::{Ask, Exchange};
+use super::exchange::Ask;
 use super::fingerprint::{Fingerprint, Kind};
 use super::framing::Framing;
 use super::http::Http;
@@ -52,8 +52,7 @@ pub(super) async fn open(
     }
     let info = served("ollama", &model, &http, &found);
     let dialect = Ollama { address: http.address().clone(), model, memory };
-    let exchange = Exchange::new(http, &spec.server);
-    Ok(Arc::new(Server::new(info, exchange, found.kind, dialect)))
+    Ok(Arc::new(Server::new(info, http, &spec.server, found.kind, dialect)))
 }
 
 /// The models that are pulled, loaded or not.

@@ -16,7 +16,7 @@ use reqwest::header::HeaderMap;
 use serde_json::Value;
 
 use super::address::Address;
-use super::exchange::{Ask, Exchange};
+use super::exchange::Ask;
 use super::fingerprint::{Fingerprint, Kind};
 use super::framing::Framing;
 use super::http::{Http, KeyStyle};
@@ -180,7 +180,7 @@ pub(super) fn build(
         prompt_array: spec.server.prompt_array.unwrap_or(takes_arrays),
         batch_route: spec.server.batch_route == Some(true),
     };
-    Server::new(info, Exchange::new(http, &spec.server), found.kind, dialect)
+    Server::new(info, http, &spec.server, found.kind, dialect)
 }
 
 /// The facts of a provider behind a server.

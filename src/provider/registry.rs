@@ -109,6 +109,12 @@ impl Registry {
             );
             return Err(Failure::new(FailureKind::InvalidRequest, message));
         }
+        if !matches!(name, "openai" | "anthropic") && spec.server.job_requests.is_some() {
+            let message = format!(
+                "job_requests is for the batch jobs of openai and anthropic: leave it out for {name}"
+            );
+            return Err(Failure::new(FailureKind::InvalidRequest, message));
+        }
         match name {
             "local" => local::check(spec, &self.store, offline),
             "openai" => openai::check(spec, offline),

@@ -15,7 +15,7 @@ use super::load::LoadReader;
 use super::offline::{JobApi, Offline};
 use super::{
     BatchSize, Batching, Event, Failure, FailureKind, JobKeeper, JobRecord, Provider, ProviderInfo,
-    Request, ServerEvent, ServerLoad, ServerMemory, Sink, Support, window,
+    Request, ServerEvent, ServerLoad, ServerMemory, ServerOptions, Sink, Support, window,
 };
 use crate::prompts::Content;
 
@@ -67,12 +67,21 @@ pub(super) struct Server<D> {
     exchange: Exchange,
     load: Option<LoadReader>,
     dialect: D,
+    /// The most requests of a batch job, where the user gave one.
+    job_requests: Option<usize>,
 }
 
 impl<D: Dialect> Server<D> {
-    pub fn new(info: ProviderInfo, exchange: Exchange, kind: Kind, dialect: D) -> Self {
-        let load = LoadReader::of(exchange.http(), kind);
-        Self { info, exchange, load, dialect }
+    pub fn new(
+        info: ProviderInfo,
+        http: Http,
+        options: &ServerOptions,
+        kind: Kind,
+        dialect: D,
+    ) -> Self {
+        let load = LoadReader::of(&http, kind);
+        let exchange = Exchange::new(http, options);
+        Self { info, exchange, load, dialect, job_requests: options.job_requests }
     }
 
     /// Runs one row; a failure of its own stays with it.
@@ -227,6 +236,7 @@ impl<D: Dialect> Provider for Server<D> {
             server: &server,
             scrub: &|text| http.scrub(text),
             policy: self.exchange.policy(),
+            job_requests: self.job_requests,
             keeper: &*keeper,
             sink: &sink,
             cancel: &cancel,

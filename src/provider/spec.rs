@@ -61,6 +61,10 @@ pub struct ServerOptions {
     /// `/v1/chat/completions/batch`; nothing streams then.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub batch_route: Option<bool>,
+    /// The most requests in one batch job of `offline`; a longer list is several jobs. The vendor's
+    /// own limit where this is absent or higher.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub job_requests: Option<usize>,
     /// The `anthropic-version` header; from `2026-10-21` on the key is sent as a bearer token
     /// and sampling parameters are not sent.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -107,6 +111,7 @@ impl ServerOptions {
             max_tokens_field: self.max_tokens_field.or(below.max_tokens_field),
             prompt_array: self.prompt_array.or(below.prompt_array),
             batch_route: self.batch_route.or(below.batch_route),
+            job_requests: self.job_requests.or(below.job_requests),
             anthropic_version: self.anthropic_version.or(below.anthropic_version),
             header_env,
         }

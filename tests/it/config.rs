@@ -414,6 +414,7 @@ fn the_command_line_of_a_plan_gives_the_plan_again() {
             "--tokens-per-minute=7",
         ],
         vec!["--provider=openai", "--base-url=http://h:1", "--batch-route"],
+        vec!["--provider=anthropic", "--model=m", "--lanes=offline", "--job-requests=9"],
         vec!["--provider=mlx", "--model=a/b", "--python=/opt/my env"],
     ] {
         let plan = home.plan(&flags);

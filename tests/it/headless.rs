@@ -126,6 +126,8 @@ fn bad_usage_ends_2_says_why_and_leaves_no_run_behind() {
         ("--lanes batched:0", "batch size is 0"),
         ("--lanes sequential,sequential", "two lanes are labelled"),
         ("--lanes offline", "no batch API"),
+        ("--batch-route", "batch_route is for vLLM"),
+        ("--job-requests 5", "batch jobs of openai and anthropic"),
         ("--runner abacus", "no runner"),
         ("--model ./nothing.gguf", "nothing.gguf"),
         ("--provider abacus", "no provider"),

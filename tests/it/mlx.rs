@@ -4,4 +4,5 @@ mod model;
 mod real;
 #[cfg(unix)]
 mod scripted;
+mod setup;
 mod support;

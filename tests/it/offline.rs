@@ -2,6 +2,7 @@
 //! server does what no vendor should.
 
 mod outcomes;
+mod parts;
 mod resume;
 mod support;
 #[cfg(unix)]
@@ -11,7 +12,7 @@ mod wrong;
 use serde_json::{Value, json};
 use support::{BOTH, Place, text};
 
-use crate::mocks::{Mock, block_on};
+use crate::mocks::Mock;
 
 #[test]
 fn a_list_is_one_job_and_its_results_come_back_in_prompt_order_at_half_the_price() {
@@ -67,19 +68,6 @@ fn a_job_is_not_submitted_if_it_may_pass_the_spending_limit_and_settles_at_what_
     let output = place.run(&format!("{line} --report r.json"));
     assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
     assert_eq!(place.jobs().len(), 2);
-}
-
-#[test]
-fn more_than_a_vendor_takes_is_refused_before_anything_is_sent() {
-    let Some(mock) = Mock::llmock(&[]) else { return };
-    let place = Place::new("openai", &mock, 50_001);
-    let output = place.run("--lanes offline");
-    let told = text(&output.stderr);
-    assert_eq!(output.status.code(), Some(1), "{told}");
-    assert!(told.contains("OpenAI takes at most 50000 requests"), "{told}");
-    assert!(told.contains("this one has 50001"), "{told}");
-    let seen = block_on(mock.get("/_llmock/requests"));
-    assert!(!seen.to_string().contains("/v1/files"), "{seen}");
 }
 
 #[test]

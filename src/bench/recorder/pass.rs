@@ -232,7 +232,8 @@ impl Pass {
     /// Takes a provider's event; gives the row that ended by it.
     pub(super) fn apply(&mut self, at: Duration, event: Event) -> Option<usize> {
         let at = match &event {
-            Event::Job(JobEvent::Attached { ago, .. }) => {
+            // a job is older than the session that follows it
+            Event::Job(JobEvent::Attached { ago, .. }) if *ago > self.clock(at) => {
                 self.set_clock(at, *ago);
                 *ago
             }
@@ -308,24 +309,23 @@ impl Pass {
                 None
             }
             Event::Job(event) => {
-                self.job(event);
+                self.job(at, event);
                 None
             }
             Event::Notice(_) => None,
         }
     }
 
-    fn job(&mut self, event: JobEvent) {
+    fn job(&mut self, at: Duration, event: JobEvent) {
         JobRecord::fold(&mut self.jobs, &event);
         match event {
             JobEvent::Violation { what } => self.violations.push(what),
-            // its rows were submitted when the pass began
-            JobEvent::Attached { name, .. } => {
+            JobEvent::Attached { name, ago } => {
                 let job = self.jobs.iter().find(|job| job.name == name);
                 for (row, _) in job.map(|job| job.rows.clone()).unwrap_or_default() {
                     if let Some(record) = self.rows.get_mut(row).filter(|record| !record.ended()) {
                         record.state = RowState::Running;
-                        record.submitted = Some(Duration::ZERO);
+                        record.submitted = Some(at.saturating_sub(ago));
                     }
                 }
             }
@@ -333,9 +333,9 @@ impl Pass {
         }
     }
 
-    /// The batch job that was submitted last.
-    pub fn last_job(&self) -> Option<&JobRecord> {
-        self.jobs.last()
+    /// How its batch jobs stand, in a few words; absent where there are none.
+    pub fn job_words(&self) -> Option<String> {
+        JobRecord::words_of(&self.jobs)
     }
 
     fn server(&mut self, event: ServerEvent) {

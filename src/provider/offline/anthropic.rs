@@ -11,8 +11,10 @@ use serde_json::{Value, json};
 use super::super::anthropic::Anthropic;
 use super::super::http::Http;
 use super::super::rejection::Rejection;
+use super::listing::{Pages, enough};
 use super::{
-    Found, JobApi, JobEnd, JobRecord, JobState, Lines, Payload, between, checked_id, protocol,
+    Format, Found, JobApi, JobEnd, JobRecord, JobState, Lines, Payload, between, checked_id, id_of,
+    protocol,
 };
 use crate::provider::job::JobCounts;
 use crate::provider::{Failure, Request};
@@ -20,9 +22,7 @@ use crate::provider::{Failure, Request};
 /// What Anthropic takes in one job.
 const MOST_REQUESTS: usize = 100_000;
 const MOST_BYTES: usize = 256_000_000;
-/// Jobs on a page of the list, and the most pages that are read.
-const PAGE: usize = 1000;
-const MOST_PAGES: usize = 100;
+const PAGES: Pages = Pages { after: "after_id", jobs: 1000, most: 100 };
 /// How far the vendor's clock may be from this machine's, and how long a job may have taken to
 /// arrive there.
 const CLOCKS: SignedDuration = SignedDuration::from_secs(600);
@@ -35,19 +35,19 @@ pub(in crate::provider) struct AnthropicJobs<'a> {
 
 #[async_trait]
 impl JobApi for AnthropicJobs<'_> {
-    fn payload(&self, requests: &[(&str, &Request)]) -> Result<Payload, Failure> {
-        let mut bytes = b"{\"requests\":[".to_vec();
-        for (place, (id, request)) in requests.iter().enumerate() {
-            if place > 0 {
-                bytes.push(b',');
-            }
-            let params = self.api.message(request)?;
-            let request = json!({"custom_id": id, "params": params});
-            bytes.extend_from_slice(request.to_string().as_bytes());
-        }
-        bytes.extend_from_slice(b"]}");
-        super::check_size("Anthropic", requests.len(), MOST_REQUESTS, bytes.len(), MOST_BYTES)?;
-        Ok(Payload { bytes, endpoint: "/v1/messages" })
+    fn format(&self, _requests: &[&Request]) -> Result<Format, Failure> {
+        Ok(Format {
+            vendor: "Anthropic",
+            endpoint: "/v1/messages",
+            around: ["{\"requests\":[", ",", "]}"],
+            most_requests: MOST_REQUESTS,
+            most_bytes: MOST_BYTES,
+        })
+    }
+
+    fn entry(&self, custom_id: &str, request: &Request) -> Result<Vec<u8>, Failure> {
+        let params = self.api.message(request)?;
+        Ok(json!({"custom_id": custom_id, "params": params}).to_string().into_bytes())
     }
 
     async fn upload(&self, _name: &str, _payload: &Payload) -> Result<Option<String>, Rejection> {
@@ -71,32 +71,18 @@ impl JobApi for AnthropicJobs<'_> {
 
     async fn find(&self, job: &JobRecord) -> Result<Found, Rejection> {
         let mut candidates = Vec::new();
-        let mut after: Option<String> = None;
-        for _ in 0..MOST_PAGES {
-            let page = self.http.get_json(self.list(after.as_deref())).await?;
-            let jobs = page.get("data").and_then(Value::as_array);
-            let Some(jobs) = jobs else {
-                return Err(protocol("the list of jobs has no data".into()));
-            };
+        let look = |jobs: &[Value]| {
             for found in jobs.iter().filter(|found| may_be(found, job)) {
                 candidates.push(state_of(found)?);
             }
-            // the newest come first
             let oldest = jobs.last().and_then(|last| at(last, "created_at"));
-            let more = page.get("has_more").and_then(Value::as_bool) == Some(true);
-            let last = jobs.last().map(id_of).transpose()?;
-            let passed = oldest.is_some_and(|at| at < earliest(job));
-            if !more || last.is_none() || last == after || passed {
-                return Ok(match candidates.is_empty() {
-                    true => Found::Nothing,
-                    false => Found::Perhaps(candidates),
-                });
-            }
-            after = last;
-        }
-        let what =
-            format!("more than {} jobs are listed: too many to look through", PAGE * MOST_PAGES);
-        Err(protocol(what))
+            Ok(enough(oldest.is_some_and(|at| at < earliest(job))))
+        };
+        PAGES.walk(self.http, &self.batches(""), look).await?;
+        Ok(match candidates.is_empty() {
+            true => Found::Nothing,
+            false => Found::Perhaps(candidates),
+        })
     }
 
     async fn results(&self, job: &JobState) -> Result<Lines, Rejection> {
@@ -112,19 +98,6 @@ impl AnthropicJobs<'_> {
     fn batches(&self, rest: &str) -> Url {
         self.http.address().api(&format!("messages/batches{rest}"))
     }
-
-    fn list(&self, after: Option<&str>) -> Url {
-        let mut url = self.batches("");
-        url.query_pairs_mut().append_pair("limit", &PAGE.to_string());
-        if let Some(after) = after {
-            url.query_pairs_mut().append_pair("after_id", after);
-        }
-        url
-    }
-}
-
-fn id_of(value: &Value) -> Result<String, Rejection> {
-    checked_id(value.get("id").and_then(Value::as_str).unwrap_or_default())
 }
 
 fn at(value: &Value, name: &str) -> Option<Timestamp> {

@@ -1,18 +1,20 @@
 //! OpenAI's Batch API: the requests go there as a file, the results come back as one or two.
 
+use std::ops::ControlFlow;
+
 use async_trait::async_trait;
 use jiff::Timestamp;
-use reqwest::Url;
 use serde_json::{Value, json};
 
 use super::super::http::Http;
 use super::super::openai::Body;
 use super::super::rejection::{Rejection, plain};
 use super::super::server::is_raw_text;
+use super::listing::{Pages, enough};
 use super::multipart::form;
 use super::{
-    Found, JobApi, JobEnd, JobError, JobRecord, JobState, Lines, Payload, between, checked_id,
-    protocol,
+    Format, Found, JobApi, JobEnd, JobError, JobRecord, JobState, Lines, Payload, between,
+    checked_id, id_of, protocol,
 };
 use crate::batch_file::{Endpoint, request_line};
 use crate::provider::job::JobCounts;
@@ -23,9 +25,7 @@ const MOST_REQUESTS: usize = 50_000;
 const MOST_BYTES: usize = 200_000_000;
 /// Under this name the program's own name of a job stands in its metadata.
 const NAME: &str = "batchgen_job";
-/// Jobs on a page of the list, and the most pages that are read.
-const PAGE: usize = 100;
-const MOST_PAGES: usize = 200;
+const PAGES: Pages = Pages { after: "after", jobs: 100, most: 200 };
 /// How far the vendor's clock may be from this machine's, seconds.
 const CLOCKS: i64 = 3600;
 
@@ -37,27 +37,29 @@ pub(in crate::provider) struct OpenAiJobs<'a> {
 
 #[async_trait]
 impl JobApi for OpenAiJobs<'_> {
-    fn payload(&self, requests: &[(&str, &Request)]) -> Result<Payload, Failure> {
-        let raw = requests.iter().filter(|(_, request)| is_raw_text(request)).count();
-        let endpoint = match raw {
-            0 => Endpoint::Chat,
-            raw if raw == requests.len() => Endpoint::Completions,
-            _ => {
-                let what = "raw texts and conversations cannot be in one job: leave out --raw, or \
-                            put the conversations into a list of their own";
-                return Err(Failure::new(FailureKind::Unsupported, what));
-            }
-        };
-        let mut bytes = Vec::new();
-        for (id, request) in requests {
-            let body = match endpoint {
-                Endpoint::Chat => self.body.chat_of_job(request)?,
-                Endpoint::Completions => self.body.completion_of_job(request)?,
-            };
-            bytes.extend(request_line(id, endpoint, body));
+    fn format(&self, requests: &[&Request]) -> Result<Format, Failure> {
+        let raw = requests.iter().filter(|request| is_raw_text(request)).count();
+        if raw > 0 && raw < requests.len() {
+            let what = "raw texts and conversations cannot be in one job: leave out --raw, or put \
+                        the conversations into a list of their own";
+            return Err(Failure::new(FailureKind::Unsupported, what));
         }
-        super::check_size("OpenAI", requests.len(), MOST_REQUESTS, bytes.len(), MOST_BYTES)?;
-        Ok(Payload { bytes, endpoint: endpoint.path() })
+        let endpoint = if raw > 0 { Endpoint::Completions } else { Endpoint::Chat };
+        Ok(Format {
+            vendor: "OpenAI",
+            endpoint: endpoint.path(),
+            around: [""; 3],
+            most_requests: MOST_REQUESTS,
+            most_bytes: MOST_BYTES,
+        })
+    }
+
+    fn entry(&self, custom_id: &str, request: &Request) -> Result<Vec<u8>, Failure> {
+        let (endpoint, body) = match is_raw_text(request) {
+            true => (Endpoint::Completions, self.body.completion_of_job(request)?),
+            false => (Endpoint::Chat, self.body.chat_of_job(request)?),
+        };
+        Ok(request_line(custom_id, endpoint, body))
     }
 
     async fn upload(&self, name: &str, payload: &Payload) -> Result<Option<String>, Rejection> {
@@ -92,29 +94,20 @@ impl JobApi for OpenAiJobs<'_> {
 
     async fn find(&self, job: &JobRecord) -> Result<Found, Rejection> {
         let oldest = job.planned_at.as_second() - CLOCKS;
-        let mut after: Option<String> = None;
-        for _ in 0..MOST_PAGES {
-            let page = self.http.get_json(self.list(after.as_deref())).await?;
-            let jobs = page.get("data").and_then(Value::as_array);
-            let Some(jobs) = jobs else {
-                return Err(protocol("the list of jobs has no data".into()));
-            };
-            let name = |job: &Value| Some(job.get("metadata")?.get(NAME)?.as_str()?.to_owned());
-            if let Some(found) = jobs.iter().find(|found| name(found).as_ref() == Some(&job.name)) {
-                return Ok(Found::This(Box::new(state_of(found)?)));
+        let name = |job: &Value| Some(job.get("metadata")?.get(NAME)?.as_str()?.to_owned());
+        let mut found = Found::Nothing;
+        let look = |jobs: &[Value]| {
+            if let Some(this) =
+                jobs.iter().find(|job_there| name(job_there).as_ref() == Some(&job.name))
+            {
+                found = Found::This(Box::new(state_of(this)?));
+                return Ok(ControlFlow::Break(()));
             }
-            // the newest come first
             let created = jobs.last().and_then(|last| last.get("created_at")?.as_i64());
-            let more = page.get("has_more").and_then(Value::as_bool) == Some(true);
-            let last = jobs.last().map(id_of).transpose()?;
-            if !more || last.is_none() || last == after || created.is_some_and(|at| at < oldest) {
-                return Ok(Found::Nothing);
-            }
-            after = last;
-        }
-        let what =
-            format!("more than {} jobs are listed: too many to look through", PAGE * MOST_PAGES);
-        Err(protocol(what))
+            Ok(enough(created.is_some_and(|at| at < oldest)))
+        };
+        PAGES.walk(self.http, &self.http.address().api("batches"), look).await?;
+        Ok(found)
     }
 
     async fn results(&self, job: &JobState) -> Result<Lines, Rejection> {
@@ -125,21 +118,6 @@ impl JobApi for OpenAiJobs<'_> {
         }
         Ok(all)
     }
-}
-
-impl OpenAiJobs<'_> {
-    fn list(&self, after: Option<&str>) -> Url {
-        let mut url = self.http.address().api("batches");
-        url.query_pairs_mut().append_pair("limit", &PAGE.to_string());
-        if let Some(after) = after {
-            url.query_pairs_mut().append_pair("after", after);
-        }
-        url
-    }
-}
-
-fn id_of(value: &Value) -> Result<String, Rejection> {
-    checked_id(value.get("id").and_then(Value::as_str).unwrap_or_default())
 }
 
 fn state_of(batch: &Value) -> Result<JobState, Rejection> {

@@ -17,14 +17,7 @@ pub(super) struct Results<'a> {
     state: &'a JobState,
     sink: &'a Sink,
     scrub: &'a (dyn Fn(&str) -> String + Sync),
-    used: Option<Usage>,
-}
-
-/// What was taken.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Taken {
-    /// What the answers to open rows used together; absent where one does not say.
-    pub used: Option<Usage>,
+    used: Usage,
 }
 
 impl<'a> Results<'a> {
@@ -37,8 +30,7 @@ impl<'a> Results<'a> {
         let rows = job.rows.iter().map(|(row, id)| (id.as_str(), *row)).collect();
         let places =
             job.rows.iter().enumerate().map(|(place, (row, _))| (*row, place + 1)).collect();
-        let used = Some(Usage { prompt_tokens: Some(0), output_tokens: Some(0) });
-        Self { rows, places, seen: HashSet::new(), state, sink, scrub, used }
+        Self { rows, places, seen: HashSet::new(), state, sink, scrub, used: Usage::ZERO }
     }
 
     /// Takes a line. What is no result of this job is a violation, as is a second one of a row.
@@ -67,7 +59,10 @@ impl<'a> Results<'a> {
             return;
         }
         if let Ok(answer) = &outcome {
-            self.count(answer.prompt_tokens, answer.output_tokens);
+            self.used = self.used.plus(Usage {
+                prompt_tokens: answer.prompt_tokens,
+                output_tokens: answer.output_tokens,
+            });
         }
         let events: Vec<Event> =
             events_of_result(row, outcome).into_iter().map(|event| self.scrubbed(event)).collect();
@@ -83,8 +78,8 @@ impl<'a> Results<'a> {
         }
     }
 
-    /// Ends the rows that got no result.
-    pub fn finish(mut self, missing: &[String], by_user: bool, open: &mut Open) -> Taken {
+    /// Ends the rows that got no result; gives what the answers to open rows used together.
+    pub fn finish(self, missing: &[String], by_user: bool, open: &mut Open) -> Usage {
         if !by_user {
             let without: Vec<usize> =
                 open.keys().copied().filter(|row| self.places.contains_key(row)).collect();
@@ -94,15 +89,7 @@ impl<'a> Results<'a> {
                 self.sink.send(Event::Failed { row, failure });
             }
         }
-        Taken { used: self.used.take() }
-    }
-
-    fn count(&mut self, prompt: Option<usize>, output: Option<usize>) {
-        let add = |sum: Option<usize>, more: Option<usize>| Some(sum?.saturating_add(more?));
-        self.used = self.used.map(|used| Usage {
-            prompt_tokens: add(used.prompt_tokens, prompt),
-            output_tokens: add(used.output_tokens, output),
-        });
+        self.used
     }
 
     fn violate(&self, what: &str) {

@@ -7,39 +7,60 @@ use jiff::Timestamp;
 
 use super::super::budget::Reservation;
 use super::super::retry::jitter;
-use super::{JobEvent, JobRecord, JobState, Offline, Open, Payload};
-use crate::batch_file::custom_ids_of_job;
+use super::parts::{Part, Parts};
+use super::{JobEvent, JobRecord, JobState, Offline, Payload, Submitted};
 use crate::provider::{Event, Failure, FailureKind, Request};
 
 /// How long a request that creates a job is waited for once the user wants to stop.
 const LAST_MOMENTS: Duration = Duration::from_secs(10);
 
 /// Why a job could not be submitted, and whether there may be one all the same.
-type NotSubmitted = (Failure, bool);
+pub(super) type NotSubmitted = (Failure, bool);
 
 impl Offline<'_> {
-    /// A job for the open rows, under names of its own.
-    pub(super) fn plan(&self, open: &Open) -> Result<(JobRecord, Payload), Failure> {
-        let ending = random();
-        let requests: Vec<&Request> = open.values().collect();
-        let prompts: Vec<_> = requests.iter().map(|request| &*request.prompt).collect();
-        let ids = custom_ids_of_job(&prompts, &ending[..8]);
-        let named: Vec<_> = ids.iter().map(String::as_str).zip(requests).collect();
-        let payload = self.api.payload(&named)?;
-        let rows = named.iter().map(|(id, request)| (request.row, (*id).to_owned())).collect();
-        Ok((JobRecord::planned(format!("batchgen-{ending}"), Timestamp::now(), rows), payload))
+    /// Submits the jobs of a list, one after another, so that the vendor may run them side by
+    /// side; what ends it early ends it for those behind.
+    pub(super) async fn submit_all(
+        &self,
+        parts: &Parts<'_>,
+    ) -> (Vec<Submitted>, Option<NotSubmitted>) {
+        let mut submitted = Vec::new();
+        for place in 0..parts.len() {
+            let part = parts.part(place).map_err(|failure| (failure, false));
+            let (failure, uncertain) = match async { self.submit_part(part?).await }.await {
+                Ok(job) => {
+                    submitted.push(job);
+                    continue;
+                }
+                Err(not_submitted) => not_submitted,
+            };
+            if parts.len() > 1 {
+                let (job, all) = (place + 1, parts.len());
+                self.notice(format!("job {job} of {all} was not submitted: {failure}"));
+            }
+            return (submitted, Some((failure, uncertain)));
+        }
+        (submitted, None)
+    }
+
+    async fn submit_part(&self, part: Part) -> Result<Submitted, NotSubmitted> {
+        let Part { mut job, payload, open } = part;
+        let state = self.submit(&mut job, &payload).await?;
+        Ok(Submitted { job, state, open })
     }
 
     /// Sets aside the most that the open rows can cost.
-    pub(super) async fn reserve(&self, open: &Open) -> Result<Option<Reservation>, Failure> {
-        let Some(spending) = open.values().find_map(|request| request.spending.as_ref()) else {
+    pub(super) async fn reserve(
+        &self,
+        requests: &[Request],
+    ) -> Result<Option<Reservation>, Failure> {
+        let Some(spending) = requests.iter().find_map(|request| request.spending.as_ref()) else {
             return Ok(None);
         };
-        let requests: Vec<Request> = open.values().cloned().collect();
         tokio::select! {
             biased;
             () = self.cancel.cancelled() => Err(Failure::cancelled()),
-            reserved = spending.reserve(&requests) => reserved.map(Some),
+            reserved = spending.reserve(requests) => reserved.map(Some),
         }
     }
 
@@ -138,7 +159,7 @@ fn uncertain(mut failure: Failure) -> Failure {
 }
 
 /// 16 hexadecimal digits that nobody else has.
-fn random() -> String {
+pub(super) fn random() -> String {
     let now = Timestamp::now().as_nanosecond();
     let number = RandomState::new().hash_one((now, std::process::id()));
     format!("{number:016x}")

@@ -6,7 +6,7 @@ use crate::bench::recorder::{LaneRecord, LaneState, Pass, RowRecord};
 use crate::bench::statistics::Summary;
 use crate::bench::verify::integrity;
 use crate::config::Plan;
-use crate::provider::TokenCounts;
+use crate::provider::{JobRecord, TokenCounts};
 use crate::text::visible;
 use crate::{report, units};
 
@@ -145,7 +145,7 @@ fn served(lane: &LaneRecord, pass: &Pass) -> Vec<String> {
     };
     let serving = &pass.serving;
     let mut facts = Vec::new();
-    facts.extend(pass.last_job().map(|job| visible(&job.words())));
+    facts.extend(pass.job_words().map(|words| visible(&words)));
     facts.extend(info.price.as_ref().and_then(|price| pass.cost(price)).map(units::usd));
     facts.extend(serving.allowed.map(|allowed| format!("≤{allowed} at once")));
     facts.extend(Some(pass.retries()).filter(|n| *n > 0).map(|n| format!("{n} sent again")));
@@ -214,12 +214,11 @@ fn progress(pass: &Pass, rows: usize, plan: &Plan) -> f64 {
     if rows == 0 || pass.finished.is_some() {
         return 1.0;
     }
-    let by_rows = (pass.done + pass.failed) as f64 / rows as f64;
     let most = rows as f64 * plan.sampling.max_tokens as f64;
-    let counts = pass.last_job().and_then(|job| job.counts);
-    let by_job =
-        counts.map_or(0.0, |job| job.completed.saturating_add(job.failed) as f64 / rows as f64);
-    by_rows.max(pass.output_tokens as f64 / most).max(by_job).min(1.0)
+    let in_jobs = JobRecord::counts_of(&pass.jobs)
+        .map_or(0, |jobs| jobs.completed.saturating_add(jobs.failed));
+    let by_rows = (pass.done + pass.failed).saturating_add(in_jobs) as f64 / rows as f64;
+    by_rows.max(pass.output_tokens as f64 / most).min(1.0)
 }
 
 /// At the speed so far. Nothing is said of the first moments.

@@ -298,6 +298,32 @@ fn a_job_whose_creation_broke_after_it_arrived_is_found_and_not_created_again() 
 }
 
 #[test]
+fn a_second_job_that_is_refused_leaves_the_first_and_is_submitted_by_resuming() {
+    let all = |ids: &[String]| {
+        let lines: Vec<_> = ids.iter().map(|id| answer(id, "yes")).collect();
+        End { job: completed(), output: Some(lines.join("\n")), errors: Some(String::new()) }
+    };
+    let vendor = Vendor::with(all, |request, given| {
+        let creates = request.method == "POST" && request.path == "/v1/batches";
+        given.asked += usize::from(creates);
+        let refuse = creates && given.asked == 2;
+        refuse.then(|| {
+            given.files.pop();
+            Script::json(400, &json!({"error": {"message": "too much is under way"}}))
+        })
+    });
+    let place = vendor.place(5);
+    let (lane, told) = run(&place, "--job-requests 3", 1);
+    assert!(told.contains("job 2 of 2 was not submitted"), "{told}");
+    assert_eq!((vendor.jobs(), &lane["rows_ok"]), (1, &json!(3)), "{told}");
+    let output = place.resume("--report r.json");
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+    let lane = &place.report()["lanes"][0];
+    assert_eq!((vendor.jobs(), &lane["rows_ok"]), (2, &json!(5)), "{lane}");
+    assert_eq!(vendor.given.lock().unwrap().files.iter().map(Vec::len).sum::<usize>(), 5);
+}
+
+#[test]
 fn ids_that_lead_elsewhere_are_refused() {
     let vendor = Vendor::start(|_| End {
         job: json!({"status": "completed", "output_file_id": "../../secret"}),

@@ -9,8 +9,11 @@ use std::sync::Arc;
 use tokio_util::sync::CancellationToken;
 
 use super::answer;
+use super::facade::{Facade, Of};
 use super::heard::{Heard, batch, open, requests, spec};
 use super::scripted::{Recorded, Script, Scripted};
+use crate::conformance;
+use crate::headless::run_report;
 
 const ROUTE: &str = "/v1/chat/completions/batch";
 
@@ -128,6 +131,85 @@ async fn a_conversation_that_is_refused_fails_alone_in_the_servers_words() {
     assert!(failure.message.contains("the conversation is too long"), "{}", failure.message);
     // the question whether there is such a route, and the batch; then one request a conversation
     assert_eq!((server.asked(ROUTE), server.asked("/v1/chat/completions")), (2, 3));
+}
+
+#[test]
+fn a_run_over_real_text_has_every_answer_at_its_prompt_and_no_first_token_times() {
+    let Some(llama) = conformance::llama() else { return };
+    let home = tempfile::tempdir().unwrap();
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let facade = runtime.block_on(Facade::start(Of::Vllm, &llama.url("")));
+    let report = run_report(
+        home.path(),
+        &[
+            "--provider=openai",
+            &format!("--base-url={}", facade.address),
+            "--batch-route",
+            "--prompts=canary",
+            "--lanes=sequential,batched:4",
+            "--max-tokens=12",
+            "--warmup=0",
+        ],
+    );
+    let [alone, batched] = [0, 1].map(|lane| &report["lanes"][lane]);
+    for lane in [alone, batched] {
+        assert_eq!(lane["integrity"]["passed"], true, "{lane}");
+        assert_eq!(lane["rows_ok"], 32);
+    }
+    assert_eq!((alone.get("batching"), &batched["batching"]), (None, &json!("prompt_array")));
+    assert!(alone["ttft_s"]["p50"].as_f64().unwrap() > 0.0);
+    assert_eq!((batched.get("ttft_s"), batched.get("itl_s")), (None, None));
+    assert!(batched["output_tokens"].as_u64().unwrap() > 0, "{batched}");
+    drop(runtime);
+}
+
+#[tokio::test]
+async fn an_error_that_comes_as_a_success_fails_the_rows_in_the_servers_words() {
+    let error = json!({"message": "the engine \u{1b}[2J died", "type": "InternalServerError"});
+    let body = json!({"error": error, "choices": [choice(0, "A")]});
+    let server = vllm(move |_| Script::json(200, &body)).await;
+    let heard = three(&open(&asking(&server.address)).await.unwrap()).await;
+    for row in 0..3 {
+        let failure = heard.failed(row).unwrap();
+        assert!(failure.message.contains("the engine [2J died"), "{}", failure.message);
+        assert_eq!(heard.text(row), "");
+    }
+}
+
+#[tokio::test]
+async fn raw_prompts_go_as_arrays_beside_the_route() {
+    let server = Scripted::start(|request| match request.path.as_str() {
+        "/version" => Script::json(200, &json!({"version": "0.32.0"})),
+        ROUTE => Script::json(400, &json!({"error": {"message": "messages: Field required"}})),
+        "/v1/models" => answer("/v1/models"),
+        "/v1/completions" => Script::sse(&[
+            r#"{"choices":[{"index":1,"text":"B","finish_reason":"stop"}]}"#,
+            r#"{"choices":[{"index":0,"text":"A","finish_reason":"stop"}]}"#,
+            "[DONE]",
+        ]),
+        _ => Script::json(404, &json!({"detail": "Not Found"})),
+    })
+    .await;
+    let provider = open(&asking(&server.address)).await.unwrap();
+    let mut rows = requests(&["a", "b"], Sampling::default());
+    rows.iter_mut().for_each(|request| request.raw = true);
+    let heard = batch(&provider, rows, BatchSize::new(2), CancellationToken::new()).await;
+    assert_eq!([0, 1].map(|row| heard.text(row)), ["A", "B"]);
+    assert_eq!(server.requests().pop().unwrap().body["prompt"], json!(["a", "b"]));
+    assert_eq!(server.asked(ROUTE), 1, "the route is for conversations");
+}
+
+#[tokio::test]
+async fn an_answer_over_the_limit_is_a_failure_and_not_kept() {
+    let server = vllm(|_| {
+        let long = "x".repeat(70 << 20);
+        Script::json(200, &json!({"choices": [choice(0, &long), choice(1, "B"), choice(2, "C")]}))
+    })
+    .await;
+    let heard = three(&open(&asking(&server.address)).await.unwrap()).await;
+    let failure = heard.failed(0).unwrap();
+    assert_eq!(failure.kind, FailureKind::Protocol, "{}", failure.message);
+    assert_eq!(heard.text(0), "");
 }
 
 #[tokio::test]

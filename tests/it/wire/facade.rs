@@ -1,8 +1,9 @@
-//! Ollama and LM Studio in front of a real llama.cpp server: their wire formats, with real text
-//! and real times. Neither can be installed where tests run.
+//! Ollama, LM Studio and vLLM in front of a real llama.cpp server: their wire formats, with real
+//! text and real times. None of them can be installed where tests run.
 
 use std::sync::Arc;
 
+use futures_util::future::join_all;
 use reqwest::Client;
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -15,6 +16,8 @@ use super::scripted::{Recorded, read};
 pub enum Of {
     Ollama,
     LmStudio,
+    /// With its route for many conversations in one request.
+    Vllm,
 }
 
 /// The façade; it ends with this value.
@@ -97,7 +100,19 @@ impl Behind {
                 whole(to, 200, &models).await
             }
             (Of::LmStudio, path) if path.starts_with("/v1/") && !request.body.is_null() => {
-                self.lmstudio(request, to).await
+                self.openai_stream(request, to).await
+            }
+            (Of::Vllm, "/version") => whole(to, 200, &json!({"version": "0.32.0"})).await,
+            (Of::Vllm, "/v1/models") => {
+                let model = json!({"id": "smollm2-135m", "object": "model", "max_model_len": 512});
+                whole(to, 200, &json!({"object": "list", "data": [model]})).await
+            }
+            (Of::Vllm, "/v1/chat/completions/batch") => {
+                let (status, answer) = self.vllm_batch(&request.body).await;
+                whole(to, status, &answer).await
+            }
+            (Of::Vllm, path) if path.starts_with("/v1/") && !request.body.is_null() => {
+                self.openai_stream(request, to).await
             }
             (_, path) => {
                 let error = format!("Unexpected endpoint or method. (GET {path})");
@@ -155,7 +170,7 @@ impl Behind {
     }
 
     /// The format is OpenAI's; llama.cpp's own additions are taken out.
-    async fn lmstudio(&self, request: &Recorded, to: &mut Writer<'_>) -> std::io::Result<()> {
+    async fn openai_stream(&self, request: &Recorded, to: &mut Writer<'_>) -> std::io::Result<()> {
         let mut upstream = match self.post(&request.path, &request.body).await {
             Ok(upstream) => upstream,
             Err((status, error)) => return whole(to, status, &error).await,
@@ -168,6 +183,54 @@ impl Behind {
         to.write_all(b"data: [DONE]\n\n").await
     }
 
+    /// All conversations of a request, side by side; one that is refused fails the request.
+    async fn vllm_batch(&self, body: &Value) -> (u16, Value) {
+        let Some(conversations) = body["messages"].as_array() else {
+            let error = json!({"message": "messages: Field required", "type": "BadRequestError"});
+            return (400, json!({"error": error}));
+        };
+        let one = |messages: &Value| {
+            let mut body = body.clone();
+            body["messages"] = messages.clone();
+            self.gathered(body)
+        };
+        let (mut choices, mut generated) = (Vec::new(), 0);
+        for (index, answer) in join_all(conversations.iter().map(one)).await.iter().enumerate() {
+            let Gathered { text, reason, tokens } = match answer {
+                Ok(answer) => answer,
+                Err((status, error)) => return (*status, error.clone()),
+            };
+            generated += tokens;
+            // llama.cpp counts the tokens and does not name them
+            choices.push(json!({"index": index, "finish_reason": reason,
+                "message": {"role": "assistant", "content": text},
+                "token_ids": vec![0; *tokens]}));
+        }
+        choices.reverse();
+        let usage = json!({"completion_tokens": generated});
+        (200, json!({"object": "chat.completion", "choices": choices, "usage": usage}))
+    }
+
+    /// The answer to one conversation. It streams, since llama.cpp goes on with an answer that
+    /// nobody waits for unless it does.
+    async fn gathered(&self, mut body: Value) -> Result<Gathered, (u16, Value)> {
+        body["stream"] = true.into();
+        body["stream_options"] = json!({"include_usage": true});
+        let mut upstream = self.post("/v1/chat/completions", &body).await?;
+        let mut all = Gathered::default();
+        while let Some(chunk) = upstream.next().await {
+            let choice = &chunk["choices"][0];
+            all.text += choice["delta"]["content"].as_str().unwrap_or_default();
+            if choice["finish_reason"].is_string() {
+                all.reason = choice["finish_reason"].clone();
+            }
+            if let Some(tokens) = chunk["usage"]["completion_tokens"].as_u64() {
+                all.tokens = usize::try_from(tokens).unwrap();
+            }
+        }
+        Ok(all)
+    }
+
     async fn post(&self, path: &str, body: &Value) -> Result<Upstream, (u16, Value)> {
         let request = self.client.post(format!("{}{path}", self.llama)).json(body);
         let response = request.send().await.unwrap();
@@ -178,6 +241,13 @@ impl Behind {
         let error = response.bytes().await.unwrap();
         Err((status.as_u16(), serde_json::from_slice(&error).unwrap()))
     }
+}
+
+#[derive(Default)]
+struct Gathered {
+    text: String,
+    reason: Value,
+    tokens: usize,
 }
 
 fn end_line(line: &mut Value, chunk: &Value, reason: &Value) {
