@@ -194,7 +194,7 @@ impl Bench {
         let mut screen = self.open(64);
         screen.until("Setup", |text| text.contains("starts the run"));
         screen.types("r");
-        screen.until("end of the run", |text| text.contains("done after"));
+        screen.until_at_leisure("end of the run", |text| text.contains("done after"));
         screen.quit();
         self.newest_run()
     }

@@ -13,6 +13,9 @@ const ROWS: u16 = 60;
 /// How long anything may take.
 const PATIENCE: Duration = Duration::from_secs(120);
 
+/// Between two looks at a run that is measured.
+const LEISURE: Duration = Duration::from_millis(500);
+
 /// What has arrived from the program.
 struct Arrived {
     parser: vt100::Parser,
@@ -83,6 +86,16 @@ impl Screen {
             let waited = self.arrived.1.wait_timeout(arrived, PATIENCE).unwrap();
             assert!(!waited.1.timed_out(), "no {what} after {PATIENCE:?}:\n{text}");
             arrived = waited.0;
+        }
+    }
+
+    /// As [`Screen::until`], but looks only now and then: looking takes time from the cores that a
+    /// run is measured on.
+    pub fn until_at_leisure(&mut self, what: &str, holds: impl Fn(&str) -> bool) {
+        let start = Instant::now();
+        while !holds(&self.text()) {
+            assert!(start.elapsed() < PATIENCE, "no {what} after {PATIENCE:?}:\n{}", self.text());
+            std::thread::sleep(LEISURE);
         }
     }
 

@@ -117,9 +117,13 @@ pub fn events(lane: usize, pass: &Pass) -> Vec<(Duration, RunEvent)> {
 
 /// How a job stands in the end is all that is known of it.
 fn job_events(job: &JobRecord) -> [(Duration, RunEvent); 2] {
-    let JobRecord { name, planned_at, rows, status, counts, .. } = job.clone();
+    let JobRecord { name, planned_at, rows, status, counts, over, .. } = job.clone();
     let planned = JobEvent::Planned { name: name.clone(), at: planned_at, rows };
-    let status = JobEvent::Status { name, status: status.unwrap_or_default(), counts };
+    let status = status.unwrap_or_default();
+    let status = match over {
+        true => JobEvent::Over { name, status, counts },
+        false => JobEvent::Status { name, status, counts },
+    };
     [planned, status].map(|event| (Duration::ZERO, RunEvent::Provider(Event::Job(event))))
 }
 

@@ -95,7 +95,7 @@ impl Spending {
     /// # Errors
     /// [`FailureKind::SpendingLimit`] where that would take the run past its limit.
     pub(super) async fn reserve(&self, requests: &[Request]) -> Result<Reservation, Failure> {
-        let amount = requests.iter().map(|request| self.most(request)).sum();
+        let amount = self.most_of(requests);
         loop {
             // registered before asking, so that no settling is missed in between
             let freed = self.budget.freed.notified();
@@ -113,6 +113,11 @@ impl Spending {
     pub(super) fn spent(&self, usage: Usage) {
         let cost = self.price.cost(usage, None);
         self.budget.spent_before(cost.unwrap_or(0.0));
+    }
+
+    /// The most that some rows can cost together.
+    pub(super) fn most_of<'r>(&self, requests: impl IntoIterator<Item = &'r Request>) -> f64 {
+        requests.into_iter().map(|request| self.most(request)).sum()
     }
 
     /// The most that a row can cost: a token stands for one byte at least.

@@ -157,23 +157,23 @@ impl JobRecord {
         format!("job {}{}", self.standing(), of_requests(self.counts))
     }
 
-    /// How the jobs of a list stand: the one that is not over, several together, or the last one.
+    /// How the jobs of a list stand together: those that are not over, or all where all are.
     pub fn words_of(jobs: &[JobRecord]) -> Option<String> {
         let open: Vec<&JobRecord> = jobs.iter().filter(|job| !job.over).collect();
-        let [first, _, ..] = open.as_slice() else {
-            return open.first().copied().or(jobs.last()).map(JobRecord::words);
+        let (told, otherwise) = match open.is_empty() {
+            true => (jobs.iter().collect(), "over"),
+            false => (open, "under way"),
         };
-        let same = open.iter().all(|job| job.standing() == first.standing());
-        let standing = if same { first.standing() } else { "under way".to_owned() };
-        let counts = JobRecord::counts_of(jobs);
-        Some(format!("{} jobs {standing}{}", open.len(), of_requests(counts)))
-    }
-
-    /// How many requests ended of all jobs that are not over; absent where no vendor tells.
-    pub fn counts_of(jobs: &[JobRecord]) -> Option<JobCounts> {
-        let open = || jobs.iter().filter(|job| !job.over);
-        let sum = open().filter_map(|job| job.counts).reduce(JobCounts::plus)?;
-        Some(JobCounts { total: open().map(|job| job.rows.len()).sum(), ..sum })
+        let (first, rest) = told.split_first()?;
+        if rest.is_empty() {
+            return Some(first.words());
+        }
+        let same = rest.iter().all(|job| job.standing() == first.standing());
+        let standing = if same { first.standing() } else { otherwise.to_owned() };
+        let counts = told.iter().filter_map(|job| job.counts).reduce(JobCounts::plus);
+        let total = told.iter().map(|job| job.rows.len()).sum();
+        let counts = counts.map(|counts| JobCounts { total, ..counts });
+        Some(format!("{} jobs {standing}{}", told.len(), of_requests(counts)))
     }
 
     fn standing(&self) -> String {
@@ -288,7 +288,9 @@ mod tests {
         let silent = job(Some("in_progress"), None, false);
         let new = job(None, None, false);
         assert_eq!(told(&[running.clone(), over.clone()]), "job in_progress 4/10, 1 failed");
-        assert_eq!(told(&[over.clone(), over.clone()]), "job completed 9/10, 1 failed");
+        assert_eq!(told(&[over.clone(), over.clone()]), "2 jobs completed 18/20, 2 failed");
+        let cancelled = job(Some("cancelled"), None, true);
+        assert_eq!(told(&[cancelled, over.clone()]), "2 jobs over 9/20, 1 failed");
         assert_eq!(told(&[over, running.clone(), silent]), "2 jobs in_progress 4/20, 1 failed");
         assert_eq!(told(&[running, new.clone()]), "2 jobs under way 4/20, 1 failed");
         assert_eq!(told(&[new.clone(), new]), "2 jobs being submitted");

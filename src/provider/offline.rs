@@ -13,7 +13,8 @@ mod parts;
 mod results;
 mod submit;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -21,6 +22,7 @@ use futures_util::future::{BoxFuture, join_all};
 use jiff::Timestamp;
 use reqwest::Url;
 use serde_json::Value;
+use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 use super::http::Http;
@@ -157,6 +159,37 @@ pub(super) struct Offline<'a> {
     pub keeper: &'a dyn JobKeeper,
     pub sink: &'a Sink,
     pub cancel: &'a CancellationToken,
+    pub state: Following,
+}
+
+/// What the jobs of one call share while they are followed side by side.
+pub(super) struct Following {
+    /// The vendor's ids of jobs that are known to be this run's.
+    known: Mutex<HashSet<String>>,
+    /// Those who may ask how a job stands.
+    asking: Semaphore,
+    /// Those who may take results, whose lines are all in memory.
+    taking: Semaphore,
+}
+
+impl Default for Following {
+    fn default() -> Self {
+        Self {
+            known: Mutex::default(),
+            asking: Semaphore::new(ASKED_AT_ONCE),
+            taking: Semaphore::new(TAKEN_AT_ONCE),
+        }
+    }
+}
+
+impl Following {
+    fn know(&self, id: &str) {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner).insert(id.to_owned());
+    }
+
+    fn is_known(&self, id: &str) -> bool {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner).contains(id)
+    }
 }
 
 /// A job at the vendor, and its rows.
@@ -176,6 +209,10 @@ struct Ended {
 const LONGEST_ID: usize = 200;
 /// The longest status.
 const LONGEST_WORD: usize = 30;
+/// Jobs that are asked about at once.
+const ASKED_AT_ONCE: usize = 8;
+/// Jobs whose results are taken at once.
+const TAKEN_AT_ONCE: usize = 2;
 /// Errors of a job that are kept.
 const MOST_ERRORS: usize = 1000;
 
@@ -186,6 +223,7 @@ impl Offline<'_> {
     /// What ended it early; jobs that go on at the vendor are found again by a later call.
     pub async fn run(&self, requests: Vec<Request>, jobs: Vec<JobRecord>) -> Result<(), Failure> {
         let mut open: Open = requests.into_iter().map(|request| (request.row, request)).collect();
+        jobs.iter().filter_map(|job| job.id.as_deref()).for_each(|id| self.state.know(id));
         self.go_on_with(jobs, &mut open).await?;
         self.unless_cancelled()?;
         if open.is_empty() {
@@ -201,11 +239,17 @@ impl Offline<'_> {
             let used = ends.iter().map(|end| end.as_ref().copied().unwrap_or_default());
             reservation.settle(used.fold(Usage::ZERO, Usage::plus), None);
         }
-        if let Some((failure, _)) = stopped {
-            return Err(failure);
-        }
-        ends.into_iter().try_for_each(|end| end.map(drop))?;
+        let failed = ends.into_iter().filter_map(Result::err);
+        self.first(stopped.map(|(failure, _)| failure).into_iter().chain(failed))?;
         self.unless_cancelled()
+    }
+
+    /// Ends with the first of some failures; the others are told.
+    fn first(&self, failures: impl IntoIterator<Item = Failure>) -> Result<(), Failure> {
+        let mut failures = failures.into_iter();
+        let Some(first) = failures.next() else { return Ok(()) };
+        failures.for_each(|failure| self.notice(failure.to_string()));
+        Err(first)
     }
 
     /// Follows the jobs of earlier sessions; rows that they leave open stay in `open`.
@@ -214,16 +258,31 @@ impl Offline<'_> {
         let mut followed = Vec::new();
         for job in jobs.into_iter().filter(|job| !job.over) {
             let rows = job.rows.iter().filter_map(|(row, _)| open.remove_entry(row)).collect();
-            followed.push(self.go_on_with_one(job, rows));
+            let rows: Open = rows;
+            let most = spending.as_ref().map(|spending| spending.most_of(rows.values()));
+            followed.push(async move { (most, self.go_on_with_one(job, rows).await) });
         }
-        for end in join_all(followed).await {
-            let (left, used) = end?;
-            open.extend(left);
+        let mut failed = Vec::new();
+        for (most, end) in join_all(followed).await {
+            let used = match end {
+                Ok((left, used)) => {
+                    open.extend(left);
+                    used
+                }
+                Err(failure) => {
+                    failed.push(failure);
+                    // what is not known counts as the most that it can be
+                    if let (Some(spending), Some(most)) = (&spending, most) {
+                        spending.budget.spent_before(most);
+                    }
+                    None
+                }
+            };
             if let (Some(spending), Some(used)) = (&spending, used) {
                 spending.spent(used);
             }
         }
-        Ok(())
+        self.first(failed)
     }
 
     /// Gives the rows that the job leaves open, and what it used if there was a job.
@@ -256,7 +315,7 @@ impl Offline<'_> {
         open: &mut Open,
     ) -> Result<Usage, Failure> {
         let Ended { state, by_user } = ended;
-        let lines = self.again(|| self.api.results(state)).await;
+        let lines = self.results(state).await;
         let lines = lines.map_err(|failure| self.goes_on(failure, &state.id))?;
         let mut results = Results::new(job, state, self.sink, self.scrub);
         for (place, line) in lines.lines {
@@ -266,6 +325,12 @@ impl Offline<'_> {
         let (name, status) = (job.name.clone(), (self.scrub)(&state.status));
         self.keep(JobEvent::Over { name, status, counts: state.counts }).await?;
         Ok(used)
+    }
+
+    /// The lines of a job's results. Few jobs at once, since each may be large.
+    async fn results(&self, state: &JobState) -> Result<Lines, Failure> {
+        let _turn = self.state.taking.acquire().await;
+        self.again(|| self.api.results(state)).await
     }
 
     async fn keep(&self, event: JobEvent) -> Result<(), Failure> {

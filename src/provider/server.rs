@@ -12,7 +12,7 @@ use super::fingerprint::Kind;
 use super::framing::Framing;
 use super::http::Http;
 use super::load::LoadReader;
-use super::offline::{JobApi, Offline};
+use super::offline::{Following, JobApi, Offline};
 use super::{
     BatchSize, Batching, Event, Failure, FailureKind, JobKeeper, JobRecord, Provider, ProviderInfo,
     Request, ServerEvent, ServerLoad, ServerMemory, ServerOptions, Sink, Support, window,
@@ -240,6 +240,7 @@ impl<D: Dialect> Provider for Server<D> {
             keeper: &*keeper,
             sink: &sink,
             cancel: &cancel,
+            state: Following::default(),
         };
         offline.run(requests, jobs).await
     }

@@ -226,6 +226,8 @@ where
                 let event = event.context("the terminal cannot be read")?;
                 // what the user does is answered at once
                 self.limiter = FrameLimiter::default();
+                // and is done to the run as it is, not as it was drawn last
+                self.catch_up(events, app)?;
                 update::terminal_event(app, event, now())
             }
             Woken::Terminal(None) => {

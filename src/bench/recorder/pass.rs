@@ -140,6 +140,15 @@ impl Pass {
         self.before = spent.saturating_sub(at);
     }
 
+    /// As [`Pass::set_clock`], to a later time; what runs already runs no longer for it.
+    fn put_forward(&mut self, at: Duration, spent: Duration) {
+        let skipped = spent.saturating_sub(self.clock(at));
+        for row in self.rows.iter_mut().filter(|row| row.state == RowState::Running) {
+            row.submitted = row.submitted.map(|submitted| submitted.saturating_add(skipped));
+        }
+        self.set_clock(at, spent);
+    }
+
     /// A moment of the run by the clock of the pass.
     fn clock(&self, at: Duration) -> Duration {
         at.saturating_add(self.before).saturating_sub(self.zero)
@@ -234,7 +243,7 @@ impl Pass {
         let at = match &event {
             // a job is older than the session that follows it
             Event::Job(JobEvent::Attached { ago, .. }) if *ago > self.clock(at) => {
-                self.set_clock(at, *ago);
+                self.put_forward(at, *ago);
                 *ago
             }
             _ => self.clock(at),
@@ -433,4 +442,37 @@ impl Pass {
 
 fn raise(peak: &mut Option<u64>, now: Option<u64>) {
     *peak = (*peak).max(now);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::provider::{FinishReason, Usage};
+
+    /// Two jobs of an earlier session, of which the second is over, with a row each.
+    #[test]
+    fn jobs_of_different_ages_keep_their_own_times() {
+        let seconds = Duration::from_secs;
+        let ages = [("younger", 600), ("older", 3000)];
+        for attached in [[0, 1], [1, 0]] {
+            let mut pass = Pass::new(1, 2, Duration::ZERO, None);
+            for (row, (name, _)) in ages.iter().enumerate() {
+                let rows = vec![(row, row.to_string())];
+                let at = jiff::Timestamp::UNIX_EPOCH;
+                let planned = JobEvent::Planned { name: (*name).into(), at, rows };
+                pass.apply(Duration::ZERO, Event::Job(planned));
+            }
+            for job in attached {
+                let (name, ago) = (ages[job].0.into(), seconds(ages[job].1));
+                pass.apply(seconds(1), Event::Job(JobEvent::Attached { name, ago }));
+            }
+            for (row, (_, age)) in ages.iter().enumerate() {
+                let (usage, reason) = (Usage::default(), FinishReason::Stop);
+                pass.apply(seconds(3), Event::Finished { row, usage, reason });
+                let record = &pass.rows[row];
+                let took = record.finished.unwrap().saturating_sub(record.submitted.unwrap());
+                assert_eq!(took, seconds(age + 2), "{attached:?}, row {row}");
+            }
+        }
+    }
 }

@@ -245,9 +245,15 @@ impl Lane {
         self.failed(&failure, outcome);
     }
 
-    /// Fail fast: the first failure cancels the lane.
+    /// Fail fast: the first failure cancels the lane. What is at a vendor as a job is under way as
+    /// a whole: cancelling it would throw away what was waited for.
     fn failed(&self, failure: &Failure, outcome: &mut Outcome) {
-        if self.on_error == OnError::Stop && !self.cancel.is_cancelled() {
+        if self.on_error == OnError::Continue || self.cancel.is_cancelled() {
+            return;
+        }
+        if self.mode == Mode::Offline {
+            outcome.failure.get_or_insert_with(|| failure.clone());
+        } else {
             outcome.failure = Some(failure.clone());
             self.cancel.cancel();
         }

@@ -1,11 +1,11 @@
 //! Where top-p cuts the vocabulary, found without sorting it.
 //!
-//! A sample of the logits says about where the cut is. Passes over the vocabulary then narrow it
-//! between two logits until few tokens are left, and these are gathered and halved. Weights are
-//! multiples of one grain, so their sums are exact in any order: the cut is, bit for bit, the one
-//! that adding up the sorted vocabulary gives.
+//! A sample of the logits says about where the cut is. Where the tokens from there on are few, they
+//! are gathered and halved until the last one that is kept is left. Else passes over the vocabulary
+//! narrow the cut between two logits first. Weights are multiples of one grain, so their sums are
+//! exact in any order: the cut is, bit for bit, the one that adding up the sorted vocabulary gives.
 
-use super::weights::{Above, Weigh, any_within};
+use super::weights::{Above, Weigh, gather};
 use super::{Candidate, by_probability};
 
 /// The least probable token that is kept.
@@ -35,8 +35,10 @@ pub(super) struct Nucleus {
     candidates: Vec<Candidate>,
 }
 
+/// How far below the guess tokens are gathered: enough nearly always, and the second try.
+const MARGINS: [f32; 2] = [0.5, 2.0];
 /// Tokens that are gathered rather than narrowed further.
-const FEW: usize = 2048;
+const FEW: usize = 3072;
 /// Passes that narrow; where many logits are equal, more of them would not help.
 const MOST_PASSES: usize = 8;
 /// Logits this far below the highest weigh nothing in whole grains.
@@ -47,12 +49,44 @@ impl Nucleus {
     pub fn cut(&mut self, logits: &[f32], highest: f32, p: f64) -> Cut {
         let total = Weigh::new(highest, 1.0).grains(logits, &mut self.weights);
         let target = p * total;
+        let guess = self.guess(logits, highest, total - target);
+        for margin in MARGINS.into_iter().filter(|_| guess.few) {
+            match self.among_the_best(logits, guess.logit - margin, target) {
+                Gathered::Cut(cut) => return cut,
+                Gathered::TooLight => {}
+                Gathered::TooMany => break,
+            }
+        }
+        let between = self.narrowed(logits, highest, [total, target], guess.logit);
+        gather(logits, between.low.logit..between.high.logit, usize::MAX, &mut self.candidates);
+        self.halve(between.high.above.mass, target).unwrap_or(Cut::at(between.low.logit))
+    }
+
+    /// The cut, if the tokens from `low` on are few and reach the target.
+    fn among_the_best(&mut self, logits: &[f32], low: f32, target: f64) -> Gathered {
+        if !gather(logits, low..f32::INFINITY, FEW, &mut self.candidates) {
+            return Gathered::TooMany;
+        }
+        if mass(&self.weights, &self.candidates) < target {
+            return Gathered::TooLight;
+        }
+        self.halve(0.0, target).map_or(Gathered::TooLight, Gathered::Cut)
+    }
+
+    /// Two logits between which the cut is, nearer to each other with every pass.
+    fn narrowed(
+        &self,
+        logits: &[f32],
+        highest: f32,
+        [total, target]: [f64; 2],
+        guess: f32,
+    ) -> Bracket {
         let weightless = highest - WEIGHTLESS;
         let mut between = Bracket {
             high: Bound { logit: highest.next_up(), above: Above::default() },
             low: Bound { logit: weightless, above: Above { mass: total, count: logits.len() } },
         };
-        let (mut middle, mut width) = (self.guess(logits, highest, total - target), 0.1);
+        let (mut middle, mut width) = (guess, 0.125);
         for _ in 0..MOST_PASSES {
             if between.count() <= FEW {
                 break;
@@ -68,56 +102,55 @@ impl Nucleus {
                 (probes[1] - 3.0 * width, 3.0 * width)
             };
         }
-        self.resolve(logits, between, target)
+        between
     }
 
     /// About where the less probable tokens have this much weight together, by a sample.
-    fn guess(&self, logits: &[f32], highest: f32, weight: f64) -> f32 {
+    fn guess(&self, logits: &[f32], highest: f32, weight: f64) -> Guess {
         const VECTOR: usize = 16;
         const VECTORS: usize = 192;
         const EACH: f32 = 8.0;
-        let mut weights = [0.0f64; (WEIGHTLESS * EACH) as usize];
+        const PLACES: usize = 256;
+        /// Added to a small number, it leaves the nearest integer in the low bits.
+        const INTEGER: f32 = 8_388_608.0;
+        let (mut masses, mut counts) = ([0.0f32; PLACES], [0u32; PLACES]);
         let stride = VECTOR * (logits.len() / (VECTOR * VECTORS)).max(1);
         let mut sampled = 0usize;
-        for (logits, own) in logits.chunks(stride).zip(self.weights.chunks(stride)) {
-            for (logit, weight) in logits.iter().zip(own).take(VECTOR) {
-                let place = ((highest - logit) * EACH) as usize;
-                let place = place.min(weights.len() - 1);
-                weights[place] += f64::from(*weight);
-                sampled += 1;
+        for (logits, weights) in logits.chunks(stride).zip(self.weights.chunks(stride)) {
+            let count = logits.len().min(VECTOR);
+            let mut places = [0u32; VECTOR];
+            for (place, logit) in places.iter_mut().zip(logits) {
+                let below = ((highest - logit) * EACH).min(PLACES as f32 - 1.0);
+                *place = (below + INTEGER).to_bits();
             }
+            for (place, weight) in places[..count].iter().zip(weights) {
+                let place = *place as usize % PLACES;
+                masses[place] += weight;
+                counts[place] += 1;
+            }
+            sampled += count;
         }
         let mut rest = weight * sampled as f64 / logits.len() as f64;
-        let place = weights.iter().rposition(|weight| {
-            rest -= weight;
+        let place = masses.iter().rposition(|mass| {
+            rest -= f64::from(*mass);
             rest < 0.0
         });
-        highest - place.unwrap_or(0) as f32 / EACH
+        let place = place.unwrap_or(0);
+        let margin = place + (MARGINS[0] * EACH) as usize + 1;
+        let count: u32 = counts.iter().take(margin).sum();
+        let count = count as usize * logits.len() / sampled;
+        Guess { logit: highest - place as f32 / EACH, few: count <= FEW }
     }
 
-    /// Gathers what lies between the bounds and halves it until the token that reaches the target
-    /// is left.
-    fn resolve(&mut self, logits: &[f32], between: Bracket, target: f64) -> Cut {
-        const SKIPPED: usize = 16;
-        let (low, high) = (between.low.logit, between.high.logit);
-        self.candidates.clear();
-        for (chunk, first) in logits.chunks(SKIPPED).zip((0u32..).step_by(SKIPPED)) {
-            if any_within(chunk, low, high) {
-                let tokens = chunk.iter().zip(first..);
-                let within = tokens.filter(|(logit, _)| **logit >= low && **logit < high);
-                self.candidates.extend(within.map(|(logit, id)| Candidate { logit: *logit, id }));
-            }
-        }
-        let mut reached = between.high.above.mass;
-        let mass = |tokens: &[Candidate]| -> f64 {
-            tokens.iter().map(|token| f64::from(self.weights[token.id as usize])).sum()
-        };
+    /// Halves what was gathered until the token that reaches the target is left; tokens before
+    /// them have reached some of it.
+    fn halve(&mut self, mut reached: f64, target: f64) -> Option<Cut> {
         let mut left = &mut self.candidates[..];
         while left.len() > 1 {
             let half = left.len() / 2;
             left.select_nth_unstable_by(half, by_probability);
             let (more, less) = left.split_at_mut(half);
-            let with_more = reached + mass(more);
+            let with_more = reached + mass(&self.weights, more);
             left = if with_more >= target {
                 more
             } else {
@@ -125,8 +158,29 @@ impl Nucleus {
                 less
             };
         }
-        left.first().map_or(Cut::at(low), |last| Cut { logit: last.logit, last: last.id })
+        left.first().map(|last| Cut { logit: last.logit, last: last.id })
     }
+}
+
+/// About where the cut is.
+#[derive(Debug, Clone, Copy)]
+struct Guess {
+    pub logit: f32,
+    /// The tokens down to a margin below it are few enough to be gathered.
+    few: bool,
+}
+
+/// What became of gathering the best tokens.
+enum Gathered {
+    Cut(Cut),
+    /// They do not reach the target.
+    TooLight,
+    TooMany,
+}
+
+/// The weight of some tokens together.
+fn mass(weights: &[f32], tokens: &[Candidate]) -> f64 {
+    tokens.iter().map(|token| f64::from(weights[token.id as usize])).sum()
 }
 
 /// A logit, and what all tokens from it on have together.

@@ -4,7 +4,11 @@
 //! and additions are fused by name or not at all and every sum has one order, so the results are
 //! the same on every machine.
 
+use std::ops::Range;
+
 use pulp::{Arch, NullaryFnOnce};
+
+use super::Candidate;
 
 /// Logits whose weights are summed together.
 pub(super) const CHUNK: usize = 256;
@@ -59,6 +63,13 @@ impl Weigh {
 
     #[inline(always)]
     fn sum(self, chunk: &[f32]) -> f64 {
+        let mut any = false;
+        for logit in chunk {
+            any |= *logit >= self.floor;
+        }
+        if !any {
+            return 0.0;
+        }
         let mut lanes = [0.0f32; LANES];
         let (vectors, rest) = chunk.as_chunks::<LANES>();
         for vector in vectors {
@@ -228,10 +239,50 @@ pub(super) fn any_above(logits: &[f32], least: f32) -> bool {
     logits.iter().fold(false, |any, logit| any | (*logit > least))
 }
 
-/// Whether any of these logits is at least `low` and below `high`.
-#[inline(always)]
-pub(super) fn any_within(logits: &[f32], low: f32, high: f32) -> bool {
-    logits.iter().fold(false, |any, logit| any | ((*logit >= low) & (*logit < high)))
+/// Leaves in `tokens` those with logits in this range, in the order of their ids; false if they
+/// are more than `most`, and then not all.
+pub(super) fn gather(
+    logits: &[f32],
+    range: Range<f32>,
+    most: usize,
+    tokens: &mut Vec<Candidate>,
+) -> bool {
+    tokens.clear();
+    Arch::new().dispatch(Gather { logits, range, most, tokens })
+}
+
+struct Gather<'a> {
+    logits: &'a [f32],
+    range: Range<f32>,
+    most: usize,
+    tokens: &'a mut Vec<Candidate>,
+}
+
+impl NullaryFnOnce for Gather<'_> {
+    type Output = bool;
+
+    #[inline(always)]
+    fn call(self) -> bool {
+        /// Logits that are looked at together, a bit each.
+        const TOGETHER: usize = 32;
+        let Range { start, end } = self.range;
+        for (chunk, first) in self.logits.chunks(TOGETHER).zip((0u32..).step_by(TOGETHER)) {
+            let mut within = 0u32;
+            for (place, logit) in chunk.iter().enumerate() {
+                within |= u32::from((*logit >= start) & (*logit < end)) << place;
+            }
+            while within != 0 {
+                let place = within.trailing_zeros();
+                let logit = chunk[place as usize];
+                self.tokens.push(Candidate { logit, id: first + place });
+                within &= within - 1;
+            }
+            if self.tokens.len() > self.most {
+                return false;
+            }
+        }
+        true
+    }
 }
 
 #[cfg(test)]

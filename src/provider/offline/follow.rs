@@ -1,10 +1,12 @@
 //! Following a job: asking how it stands until it is over, ending it for the user, finding one
 //! whose id was lost.
 
+use std::collections::HashSet;
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 
+use super::super::retry::jitter;
 use super::{Ended, Found, JobEvent, JobRecord, JobState, Offline};
 use crate::provider::{Failure, FailureKind};
 
@@ -14,6 +16,8 @@ const FIRST_WAIT: Duration = Duration::from_millis(500);
 const LONGEST_WAIT: Duration = Duration::from_secs(30);
 /// How long a vendor may be out of reach: the job goes on meanwhile.
 const LONGEST_OUTAGE: Duration = Duration::from_secs(3600);
+/// Where a vendor's clock or this machine's makes a job older than any is, it is so old.
+const LONGEST_JOB: Duration = Duration::from_secs(60 * 86_400);
 /// How long a cancelled job is waited for.
 const LAST_MOMENTS: Duration = Duration::from_secs(20);
 
@@ -40,7 +44,7 @@ impl Offline<'_> {
         };
         let since = Duration::try_from(Timestamp::now().duration_since(job.planned_at));
         let over = state.end.is_some();
-        let ago = state.took.filter(|_| over).or(since.ok()).unwrap_or_default();
+        let ago = state.took.filter(|_| over).or(since.ok()).unwrap_or_default().min(LONGEST_JOB);
         self.tell(JobEvent::Attached { name: job.name.clone(), ago });
         self.to_its_end(job, state).await.map(Some)
     }
@@ -51,7 +55,8 @@ impl Offline<'_> {
         job: &mut JobRecord,
         mut state: JobState,
     ) -> Result<Ended, Failure> {
-        let mut wait = FIRST_WAIT;
+        // jobs of one list do not ask in step
+        let mut wait = FIRST_WAIT.mul_f64(1.0 + jitter());
         loop {
             let (name, status) = (job.name.clone(), (self.scrub)(&state.status));
             self.tell(JobEvent::Status { name, status, counts: state.counts });
@@ -77,7 +82,11 @@ impl Offline<'_> {
         let mut down: Option<Instant> = None;
         let mut wait = FIRST_WAIT;
         loop {
-            let rejection = match self.api.state(id).await {
+            let asked = {
+                let _turn = self.state.asking.acquire().await;
+                self.api.state(id).await
+            };
+            let rejection = match asked {
                 Ok(state) => return Ok(state),
                 Err(rejection) => rejection,
             };
@@ -147,11 +156,16 @@ impl Offline<'_> {
     }
 
     async fn search(&self, job: &JobRecord) -> Result<Option<JobState>, Failure> {
-        let candidates = match self.again(|| self.api.find(job)).await? {
+        let mut candidates = match self.again(|| self.api.find(job)).await? {
             Found::Nothing => return Ok(None),
             Found::This(state) => return Ok(Some(*state)),
             Found::Perhaps(candidates) => candidates,
         };
+        candidates.retain(|candidate| !self.state.is_known(&candidate.id));
+        if candidates.is_empty() {
+            return Ok(None);
+        }
+        let own: HashSet<&str> = job.rows.iter().map(|(_, id)| id.as_str()).collect();
         let count = candidates.len();
         self.notice(format!(
             "{count} jobs at {} may be the one that was being created: their results tell",
@@ -160,7 +174,7 @@ impl Offline<'_> {
         for candidate in candidates {
             let id = candidate.id.clone();
             let over = self.wait_for(candidate).await?;
-            let lines = self.again(|| self.api.results(&over)).await.map_err(|mut failure| {
+            let lines = self.results(&over).await.map_err(|mut failure| {
                 failure.message += &format!(
                     "; whether job {id} is the one that was being created is not known: look \
                          at it there, and start a new run if it is not"
@@ -168,7 +182,7 @@ impl Offline<'_> {
                 failure
             })?;
             let mut named = lines.lines.iter().filter_map(|(_, line)| line.as_ref().ok());
-            if named.any(|line| job.rows.iter().any(|(_, id)| *id == line.custom_id)) {
+            if named.any(|line| own.contains(line.custom_id.as_str())) {
                 return Ok(Some(over));
             }
         }

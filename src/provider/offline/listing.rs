@@ -34,10 +34,17 @@ impl Pages {
             let Some(jobs) = page.get("data").and_then(Value::as_array) else {
                 return Err(protocol("the list of jobs has no data".into()));
             };
-            let more = page.get("has_more").and_then(Value::as_bool) == Some(true);
+            let more = page.get("has_more").and_then(Value::as_bool);
             let last = jobs.last().map(id_of).transpose()?;
-            if look(jobs)?.is_break() || !more || last.is_none() || last == after {
+            if look(jobs)?.is_break() {
                 return Ok(());
+            }
+            // a page that may not be the last one must not pass for it
+            if !more.unwrap_or(jobs.len() >= self.jobs) || last.is_none() {
+                return Ok(());
+            }
+            if last == after {
+                return Err(protocol("the list of jobs begins anew on every page".into()));
             }
             after = last;
         }

@@ -215,10 +215,17 @@ fn progress(pass: &Pass, rows: usize, plan: &Plan) -> f64 {
         return 1.0;
     }
     let most = rows as f64 * plan.sampling.max_tokens as f64;
-    let in_jobs = JobRecord::counts_of(&pass.jobs)
-        .map_or(0, |jobs| jobs.completed.saturating_add(jobs.failed));
+    let in_jobs: usize = pass.jobs.iter().map(|job| ended_at_vendor(job, pass)).sum();
     let by_rows = (pass.done + pass.failed).saturating_add(in_jobs) as f64 / rows as f64;
     by_rows.max(pass.output_tokens as f64 / most).min(1.0)
+}
+
+/// Rows of a job that ended at the vendor and whose results are not here yet.
+fn ended_at_vendor(job: &JobRecord, pass: &Pass) -> usize {
+    let Some(counts) = job.counts.filter(|_| !job.over) else { return 0 };
+    let rows = job.rows.iter().filter_map(|(row, _)| pass.rows.get(*row));
+    let here = rows.filter(|row| row.ended()).count();
+    counts.completed.saturating_add(counts.failed).min(job.rows.len()).saturating_sub(here)
 }
 
 /// At the speed so far. Nothing is said of the first moments.

@@ -75,3 +75,46 @@ fn a_list_of_more_than_the_vendor_takes_needs_no_flag() {
     assert_eq!(requests(lane), [50_000, 1]);
     assert_answers_are_in_order(lane);
 }
+
+#[cfg(unix)]
+#[test]
+fn ctrl_c_cancels_every_job_and_resuming_submits_what_is_left() {
+    for provider in BOTH {
+        let Some(mock) = Mock::llmock(&[]) else { return };
+        let place = Place::new(provider, &mock, 6);
+        let child = place.start("--lanes offline --job-requests 2 --report r.json");
+        place.until_journal_has_times("{\"created\":", 3);
+        let pid = child.id().to_string();
+        let kill = std::process::Command::new("kill").args(["-INT", &pid]).status().unwrap();
+        assert!(kill.success());
+        let output = child.wait_with_output().unwrap();
+        assert_eq!(output.status.code(), Some(130), "{}", text(&output.stderr));
+        assert_eq!(text(&output.stderr).matches("cancelling job").count(), 3);
+        let lane = &place.report()["lanes"][0];
+        assert!(lane["jobs"].as_array().unwrap().iter().all(|job| job["over"] == true), "{lane}");
+        let output = place.resume("--report r.json");
+        assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+        assert_eq!(place.report()["lanes"][0]["rows_ok"], 6);
+    }
+}
+
+#[test]
+fn a_lost_job_of_a_vendor_without_names_is_not_looked_for_among_the_runs_own() {
+    let Some(mock) = Mock::llmock(&["--response-style", "echo"]) else { return };
+    let place = Place::new("anthropic", &mock, 4);
+    let mut child = place.start("--lanes offline --job-requests 2");
+    place.until_journal_has_times("{\"created\":", 2);
+    child.kill().unwrap();
+    child.wait().unwrap();
+    let jobs = place.jobs();
+    assert_eq!(jobs.len(), 2);
+    place.forget_last("{\"created\":");
+    let output = place.resume("--report r.json");
+    let told = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(0), "{told}");
+    assert!(told.contains("1 jobs at"), "the other job is known: {told}");
+    assert_eq!(place.jobs().len(), 2, "a job was submitted twice");
+    let lane = &place.report()["lanes"][0];
+    assert_eq!(lane["rows_ok"], 4);
+    assert_answers_are_in_order(lane);
+}

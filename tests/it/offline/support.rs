@@ -99,13 +99,18 @@ impl Place {
 
     /// Waits until something is in the journal of the only run.
     pub fn until_journal_has(&self, what: &str) {
+        self.until_journal_has_times(what, 1);
+    }
+
+    /// Waits until something is so often in the journal of the only run.
+    pub fn until_journal_has_times(&self, what: &str, times: usize) {
         let started = Instant::now();
         loop {
             let runs = std::fs::read_dir(self.path("data/runs"));
             let run = runs.ok().and_then(|mut runs| runs.next());
             let path = run.map(|run| run.unwrap().path().join("journal.jsonl"));
             let text = path.and_then(|path| std::fs::read_to_string(path).ok());
-            if text.is_some_and(|text| text.contains(what)) {
+            if text.is_some_and(|text| text.matches(what).count() >= times) {
                 return;
             }
             assert!(started.elapsed() < Duration::from_secs(60), "no {what} in the journal");
@@ -118,6 +123,16 @@ impl Place {
         let text = self.journal();
         let kept: String = text.split_inclusive('\n').filter(|line| !line.contains(what)).collect();
         assert_ne!(kept, text, "nothing to forget");
+        std::fs::write(self.run_folder().join("journal.jsonl"), kept).unwrap();
+    }
+
+    /// As [`Place::forget`], of the last such line only.
+    pub fn forget_last(&self, what: &str) {
+        let text = self.journal();
+        let last = text.lines().enumerate().filter(|(_, line)| line.contains(what)).last();
+        let (last, _) = last.unwrap();
+        let kept = text.split_inclusive('\n').enumerate().filter(|(place, _)| *place != last);
+        let kept: String = kept.map(|(_, line)| line).collect();
         std::fs::write(self.run_folder().join("journal.jsonl"), kept).unwrap();
     }
 

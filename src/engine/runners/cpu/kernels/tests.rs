@@ -348,17 +348,21 @@ impl Problem {
 
 #[test]
 fn the_largest_sums_of_nibbles_and_bytes_are_exact() {
-    for form in [Form::U4, Form::U8] {
-        let mut tile = vec![0xff; form.tile_bytes(1)];
+    // 15 and the minimum 1 of nibbles; 127 and -128: a byte of 255 or 0 less 128
+    for (form, byte, weight) in
+        [(Form::U4, 0xff, 16.0), (Form::U8, 0xff, 127.0), (Form::U8, 0x00, -128.0f32)]
+    {
+        let mut tile = vec![byte; form.tile_bytes(1)];
         put(&mut tile[form.block_bytes()..], std::iter::repeat(f16::ONE.to_le_bytes()));
         for sign in [1.0, -1.0] {
-            let input = records(SCALAR, &[127.0 * sign; BLOCK], 1);
-            // 15 or 127 (a byte of 255 less 128), and the minimum 1 of nibbles
-            let weight = if form == Form::U4 { 16.0 } else { 127.0f32 };
+            let input = records(SCALAR, &[127.0 * sign; BLOCK * MAX_ROWS], 1);
             let expected = (32.0 * 127.0 * sign * weight).to_bits();
             for (isa, kernels) in others().chain([(Isa::Scalar, SCALAR)]) {
-                let product = multiply(kernels, form, &tile, &input, 0, 1, 1);
-                assert_eq!(product, [expected; COLUMNS], "{isa:?} {form:?}");
+                for rows in 1..=MAX_ROWS {
+                    let product = multiply(kernels, form, &tile, &input, BLOCK, 1, rows);
+                    let expected = vec![expected; rows * COLUMNS];
+                    assert_eq!(product, expected, "{isa:?} {form:?} {byte}, {rows} rows");
+                }
             }
         }
     }
