@@ -9,6 +9,7 @@ mod nucleus;
 mod philox;
 mod weights;
 
+use std::cell::RefCell;
 use std::cmp::Ordering;
 
 use self::nucleus::{Cut, Nucleus};
@@ -28,11 +29,21 @@ pub struct Sampler {
     row: u64,
     /// Index of the next token in the row.
     token: u64,
-    /// What top-k leaves; reused between calls.
+}
+
+/// Memory to choose in. A thread's own and not a row's: what one row leaves in the cache, the
+/// next one uses.
+#[derive(Debug, Default)]
+struct Scratch {
+    /// What top-k leaves.
     candidates: Vec<Candidate>,
     nucleus: Nucleus,
-    /// Weights of the vocabulary by chunk; reused between calls.
+    /// Weights of the vocabulary by chunk.
     sums: Vec<f64>,
+}
+
+thread_local! {
+    static SCRATCH: RefCell<Scratch> = RefCell::default();
 }
 
 /// A token that may be drawn.
@@ -53,9 +64,6 @@ impl Sampler {
             seed: sampling.seed,
             row: row as u64,
             token: 0,
-            candidates: Vec::new(),
-            nucleus: Nucleus::default(),
-            sums: Vec::new(),
         }
     }
 
@@ -93,36 +101,38 @@ impl Sampler {
             return first_with(logits, highest).ok_or_else(no_usable_logits);
         }
         let uniform = philox::uniform(self.seed, self.row, token);
-        let Some(k) = self.top_k else {
-            let cut = self.cut(logits, highest);
-            let drawn = self.draw_from_all(uniform, highest, cut, logits);
-            return drawn.or_else(|| first_with(logits, highest)).ok_or_else(no_usable_logits);
-        };
-        self.filter(k, logits, highest);
-        let drawn = self.draw(uniform, highest);
-        drawn.or(self.candidates.first().map(|best| best.id)).ok_or_else(no_usable_logits)
+        let drawn = SCRATCH.with_borrow_mut(|Scratch { candidates, nucleus, sums }| {
+            let Some(k) = self.top_k else {
+                let cut = self.cut(logits, highest, nucleus);
+                return self.draw_from_all(uniform, highest, cut, logits, sums);
+            };
+            self.filter(k, logits, highest, candidates);
+            self.draw(uniform, highest, candidates)
+        });
+        // rounding can leave something over
+        drawn.or_else(|| first_with(logits, highest)).ok_or_else(no_usable_logits)
     }
 
     /// Leaves in `candidates` what top-k, top-p and min-p keep, the most probable first.
-    fn filter(&mut self, k: usize, logits: &[f32], highest: f32) {
-        take_best(logits, k, &mut self.candidates);
+    fn filter(&self, k: usize, logits: &[f32], highest: f32, candidates: &mut Vec<Candidate>) {
+        take_best(logits, k, candidates);
         if let Some(p) = self.top_p {
             let weigh = Weigh::new(highest, 1.0);
-            let weights = self.candidates.iter().map(|c| f64::from(weigh.grain(c.logit)));
+            let weights = candidates.iter().map(|c| f64::from(weigh.grain(c.logit)));
             let target = p * weights.clone().sum::<f64>();
-            let kept = reached_at(weights, target).unwrap_or(self.candidates.len());
-            self.candidates.truncate(kept);
+            let kept = reached_at(weights, target).unwrap_or(candidates.len());
+            candidates.truncate(kept);
         }
         let floor = self.min_p_floor(highest);
-        self.candidates.retain(|candidate| candidate.logit >= floor);
+        candidates.retain(|candidate| candidate.logit >= floor);
     }
 
     /// Where top-p and min-p cut the whole vocabulary.
-    fn cut(&mut self, logits: &[f32], highest: f32) -> Cut {
+    fn cut(&self, logits: &[f32], highest: f32, nucleus: &mut Nucleus) -> Cut {
         let floor = Cut::at(self.min_p_floor(highest));
         match self.top_p {
             None => floor,
-            Some(p) => self.nucleus.cut(logits, highest, p).and(floor),
+            Some(p) => nucleus.cut(logits, highest, p).and(floor),
         }
     }
 
@@ -134,24 +144,25 @@ impl Sampler {
     /// The token at which the cumulated probability over what is kept of the vocabulary passes
     /// `uniform`, in [0, 1); rounding can leave something over.
     fn draw_from_all(
-        &mut self,
+        &self,
         uniform: f64,
         highest: f32,
         cut: Cut,
         logits: &[f32],
+        sums: &mut Vec<f64>,
     ) -> Option<u32> {
         let weigh = Weigh::new(highest, self.temperature);
         // after the last token that is kept, those with its logit are not
         let (first, second) =
             logits.split_at((cut.last as usize).saturating_add(1).min(logits.len()));
         let parts = [(first, weigh.from(cut.logit)), (second, weigh.from(cut.logit.next_up()))];
-        self.sums.clear();
-        parts.iter().for_each(|(logits, weigh)| weigh.sums(logits, &mut self.sums));
-        let mut rest = uniform * self.sums.iter().sum::<f64>();
+        sums.clear();
+        parts.iter().for_each(|(logits, weigh)| weigh.sums(logits, sums));
+        let mut rest = uniform * sums.iter().sum::<f64>();
         let chunks =
             parts.iter().flat_map(|(part, weigh)| part.chunks(CHUNK).map(move |c| (c, weigh)));
         let mut id = 0;
-        for ((chunk, weigh), sum) in chunks.zip(&self.sums) {
+        for ((chunk, weigh), sum) in chunks.zip(&*sums) {
             if rest >= *sum {
                 rest -= sum;
                 id += chunk.len() as u32;
@@ -171,11 +182,11 @@ impl Sampler {
 
     /// The candidate at which the cumulated probability passes `uniform`, in [0, 1); rounding can
     /// leave something over.
-    fn draw(&self, uniform: f64, highest: f32) -> Option<u32> {
+    fn draw(&self, uniform: f64, highest: f32, candidates: &[Candidate]) -> Option<u32> {
         let weigh = Weigh::new(highest, self.temperature);
-        let weights = self.candidates.iter().map(|c| f64::from(weigh.weight(c.logit)));
+        let weights = candidates.iter().map(|c| f64::from(weigh.weight(c.logit)));
         let mut rest = uniform * weights.clone().sum::<f64>();
-        for (candidate, weight) in self.candidates.iter().zip(weights) {
+        for (candidate, weight) in candidates.iter().zip(weights) {
             if rest < weight {
                 return Some(candidate.id);
             }

@@ -10,18 +10,19 @@ fn sampling(temperature: f32) -> Sampling {
 
 /// The tokens that may be drawn, the most probable first.
 fn kept(filters: &Sampling, logits: &[f32]) -> Vec<u32> {
-    let mut sampler = Sampler::new(filters, 0);
+    let sampler = Sampler::new(filters, 0);
     let highest = weights::highest(logits);
+    let mut kept = Vec::new();
     if let Some(k) = filters.top_k {
-        sampler.filter(k, logits, highest);
+        sampler.filter(k, logits, highest, &mut kept);
     } else {
-        let cut = sampler.cut(logits, highest);
+        let cut = sampler.cut(logits, highest, &mut Nucleus::default());
         let stays =
             |c: &Candidate| c.logit > cut.logit || (c.logit == cut.logit && c.id <= cut.last);
-        sampler.candidates = candidates(logits).filter(stays).collect();
-        sampler.candidates.sort_by(by_probability);
+        kept = candidates(logits).filter(stays).collect();
+        kept.sort_by(by_probability);
     }
-    sampler.candidates.iter().map(|candidate| candidate.id).collect()
+    kept.iter().map(|candidate| candidate.id).collect()
 }
 
 /// What top-p alone keeps: sorts the whole vocabulary and adds it up, the most probable first.

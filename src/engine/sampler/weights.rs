@@ -51,9 +51,16 @@ impl Weigh {
         grain(self.weight(logit))
     }
 
-    /// The weights of all logits in whole grains, and their sum.
-    pub fn grains(self, logits: &[f32], weights: &mut Vec<f32>) -> f64 {
-        Arch::new().dispatch(Grains { weigh: self, logits, weights })
+    /// The weights of a few logits in whole grains.
+    pub fn grains(self, logits: impl Iterator<Item = f32>, weights: &mut Vec<f32>) {
+        weights.clear();
+        weights.extend(logits);
+        Arch::new().dispatch(Grains { weigh: self, weights });
+    }
+
+    /// The sum of the weights of all logits in whole grains.
+    pub fn total(self, logits: &[f32]) -> f64 {
+        Arch::new().dispatch(Total { weigh: self, logits })
     }
 
     /// Adds the sum of the weights of each [`CHUNK`] of logits.
@@ -99,24 +106,40 @@ impl NullaryFnOnce for Sums<'_> {
     }
 }
 
+/// Turns logits into weights where they are.
 struct Grains<'a> {
     weigh: Weigh,
-    logits: &'a [f32],
-    weights: &'a mut Vec<f32>,
+    weights: &'a mut [f32],
 }
 
 impl NullaryFnOnce for Grains<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn call(self) {
+        for weight in self.weights {
+            *weight = self.weigh.grain(*weight);
+        }
+    }
+}
+
+struct Total<'a> {
+    weigh: Weigh,
+    logits: &'a [f32],
+}
+
+impl NullaryFnOnce for Total<'_> {
     type Output = f64;
 
     #[inline(always)]
     fn call(self) -> f64 {
-        self.weights.resize(self.logits.len(), 0.0);
         let mut total = [0.0; LANES];
-        for (logits, weights) in self.logits.chunks(CHUNK).zip(self.weights.chunks_mut(CHUNK)) {
-            for (logit, weight) in logits.iter().zip(&mut *weights) {
+        let mut weights = [0.0; CHUNK];
+        for logits in self.logits.chunks(CHUNK) {
+            for (weight, logit) in weights.iter_mut().zip(logits) {
                 *weight = self.weigh.grain(*logit);
             }
-            add_up(weights, &mut total);
+            add_up(&weights[..logits.len()], &mut total);
         }
         total.into_iter().sum()
     }
@@ -145,14 +168,14 @@ pub(super) struct Above {
 
 impl Above {
     /// Of each of these logits, in one pass.
-    pub fn of(logits: &[f32], weights: &[f32], from: [f32; 2]) -> [Self; 2] {
-        Arch::new().dispatch(Sift { logits, weights, from })
+    pub fn of(weigh: Weigh, logits: &[f32], from: [f32; 2]) -> [Self; 2] {
+        Arch::new().dispatch(Sift { weigh, logits, from })
     }
 }
 
 struct Sift<'a> {
+    weigh: Weigh,
     logits: &'a [f32],
-    weights: &'a [f32],
     from: [f32; 2],
 }
 
@@ -162,10 +185,13 @@ impl NullaryFnOnce for Sift<'_> {
     #[inline(always)]
     fn call(self) -> [Above; 2] {
         let (mut masses, mut counts) = ([[0.0; LANES]; 2], [0; 2]);
-        let mut kept = [0.0; CHUNK];
-        for (logits, weights) in self.logits.chunks(CHUNK).zip(self.weights.chunks(CHUNK)) {
+        let (mut weights, mut kept) = ([0.0; CHUNK], [0.0; CHUNK]);
+        for logits in self.logits.chunks(CHUNK) {
+            for (weight, logit) in weights.iter_mut().zip(logits) {
+                *weight = self.weigh.grain(*logit);
+            }
             for ((from, mass), count) in self.from.iter().zip(&mut masses).zip(&mut counts) {
-                for ((kept, logit), weight) in kept.iter_mut().zip(logits).zip(weights) {
+                for ((kept, logit), weight) in kept.iter_mut().zip(logits).zip(&weights) {
                     *kept = if logit >= from { *weight } else { 0.0 };
                 }
                 add_up(&kept[..logits.len()], mass);
