@@ -55,18 +55,37 @@ fn places(area: Rect, session: &Session) -> Places {
         .areas(area);
     let count = session.recorder.lanes.len().max(1);
     let fit = usize::from((area.width / (NARROWEST - 1)).max(1)).min(count);
-    let first = session.lane.min(count - fit);
-    let first = if fit == count { 0 } else { first };
+    let lanes = visible(count, fit, session.lane, session.recorder.reference);
     let areas = Layout::horizontal(vec![Constraint::Fill(1); fit])
         .spacing(Spacing::Overlap(1))
         .split(below);
-    Places { prompt, lanes: (first..).zip(areas.iter().copied()).collect() }
+    Places { prompt, lanes: lanes.into_iter().zip(areas.iter().copied()).collect() }
+}
+
+/// The lanes that are shown where only some fit: the reference, which the others are compared
+/// with, and those from the one in focus on; where one fits, the one in focus.
+fn visible(count: usize, fit: usize, focus: usize, reference: usize) -> Vec<usize> {
+    if fit >= count {
+        return (0..count).collect();
+    }
+    if fit == 1 || reference >= count {
+        let first = focus.min(count - fit);
+        return (first..first + fit).collect();
+    }
+    let others: Vec<usize> = (0..count).filter(|lane| *lane != reference).collect();
+    let focused = others.iter().position(|lane| *lane == focus).unwrap_or(0);
+    let first = focused.min(others.len() - (fit - 1));
+    let mut lanes = others[first..first + fit - 1].to_vec();
+    lanes.push(reference);
+    lanes.sort_unstable();
+    lanes
 }
 
 /// Draws the screen.
 pub fn render(frame: &mut Frame, area: Rect, session: &Session, theme: &Theme) {
     let places = places(area, session);
-    render_prompt(frame, places.prompt, session, theme);
+    let hidden = session.recorder.lanes.len().saturating_sub(places.lanes.len());
+    render_prompt(frame, places.prompt, session, hidden, theme);
     for (lane, area) in places.lanes {
         render_lane(frame, area, session, lane, theme);
     }
@@ -107,11 +126,21 @@ fn record(session: &Session, lane: usize) -> Option<&RowRecord> {
     session.recorder.lanes.get(lane)?.pass()?.rows.get(session.row)
 }
 
-fn render_prompt(frame: &mut Frame, area: Rect, session: &Session, theme: &Theme) {
+fn render_prompt(
+    frame: &mut Frame,
+    area: Rect,
+    session: &Session,
+    hidden: usize,
+    theme: &Theme,
+) {
     let id = session.prompts.prompts.get(session.row).map_or("", |prompt| &prompt.id);
     let id = text::fit(id, usize::from(area.width / 3));
     let title = format!(" row {} of {} · {id} ", session.row + 1, session.recorder.rows());
-    let block = panel(title, theme);
+    let mut block = panel(title, theme);
+    if hidden > 0 {
+        let more = format!(" {} more: tab ", counted(hidden, "lane"));
+        block = block.title_top(Line::styled(more, theme.roles.muted).right_aligned());
+    }
     let inner = block.inner(area);
     frame.render_widget(block, area);
     let inner = Rect { x: inner.x + 1, width: inner.width.saturating_sub(2), ..inner };
@@ -278,5 +307,25 @@ fn reason_words(reason: &FinishReason) -> String {
         FinishReason::Filter => "withheld by the provider's filter".to_owned(),
         FinishReason::Tool => "asked for a tool".to_owned(),
         FinishReason::Other(word) => format!("ended: {word}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::visible;
+
+    #[test]
+    fn the_reference_stays_beside_the_lane_in_focus() {
+        assert_eq!(visible(4, 4, 3, 0), [0, 1, 2, 3]);
+        assert_eq!(visible(4, 3, 0, 0), [0, 1, 2]);
+        assert_eq!(visible(4, 3, 3, 0), [0, 2, 3]);
+        assert_eq!(visible(5, 2, 3, 1), [1, 3]);
+        assert_eq!(visible(5, 2, 1, 1), [0, 1]);
+        assert_eq!(visible(4, 1, 2, 0), [2]);
+        for (count, fit, focus, reference) in [(6, 3, 5, 2), (6, 2, 0, 5), (3, 2, 2, 9)] {
+            let lanes = visible(count, fit, focus, reference);
+            assert!(lanes.len() == fit && lanes.contains(&focus), "{lanes:?}");
+            assert!(lanes.is_sorted() && lanes.iter().all(|lane| *lane < count), "{lanes:?}");
+        }
     }
 }
