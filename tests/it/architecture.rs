@@ -161,6 +161,26 @@ fn unsafe_code_is_only_in_kernels_and_where_model_files_are_mapped() {
     assert!(wrong.is_empty(), "unsafe code in {wrong:?}");
 }
 
+/// A closure that is not inlined is compiled without its caller's instruction set, four times
+/// slower: these files are generic over it and are compiled inside of functions that have one.
+#[test]
+fn kernels_loop_over_vectors_without_closures() {
+    let generic = ["heads", "rows", "simd", "tile", "avx512", "avx2/block"];
+    let mut seen = 0;
+    for (place, code) in all() {
+        let Some(name) = place.strip_prefix("engine/runners/cpu/kernels/") else { continue };
+        if !generic.contains(&name) {
+            continue;
+        }
+        seen += 1;
+        let code = code.split("#[cfg(test)]").next().unwrap();
+        for adaptor in [".map(|", "from_fn(", ".for_each(", ".fold("] {
+            assert!(!code.contains(adaptor), "{place} has {adaptor}: write a loop");
+        }
+    }
+    assert_eq!(seen, generic.len());
+}
+
 #[test]
 fn the_imports_of_a_file_are_seen_by_this_test() {
     let code = "use crate::{bench, report::Report};\nlet x = crate::probe::host();";

@@ -126,13 +126,7 @@ fn record(session: &Session, lane: usize) -> Option<&RowRecord> {
     session.recorder.lanes.get(lane)?.pass()?.rows.get(session.row)
 }
 
-fn render_prompt(
-    frame: &mut Frame,
-    area: Rect,
-    session: &Session,
-    hidden: usize,
-    theme: &Theme,
-) {
+fn render_prompt(frame: &mut Frame, area: Rect, session: &Session, hidden: usize, theme: &Theme) {
     let id = session.prompts.prompts.get(session.row).map_or("", |prompt| &prompt.id);
     let id = text::fit(id, usize::from(area.width / 3));
     let title = format!(" row {} of {} · {id} ", session.row + 1, session.recorder.rows());
