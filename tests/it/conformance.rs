@@ -1,21 +1,25 @@
-//! One list of checks that every provider behind a server must pass, over real model text.
+//! One list of checks that every provider must pass, over real model text.
 //!
+//! The local engine and mlx-lm run SmolLM2 themselves.
 //! OpenAI's and Anthropic's APIs are those of a real llama.cpp server; Ollama's, LM Studio's and
 //! vLLM's are spoken by a façade in front of it.
 
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
 use batchgen::client::{BatchOptions, Client};
 use batchgen::provider::{
-    BatchSize, Failure, FailureKind, FinishReason, JobEvent, JobKeeper, Provider, Request, Sink,
+    BatchSize, Failure, FailureKind, FinishReason, JobEvent, JobKeeper, Provider, ProviderSpec,
+    Request, Sink,
 };
 use batchgen::sampling::Sampling;
 use serde_json::Value;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-use crate::servers::{LlamaServer, quickstart_model, require_or_skip};
+use crate::mlx::model::smollm2;
+use crate::servers::{LlamaServer, mlx_python, quickstart_model, require_or_skip};
 use crate::wire::facade::{Facade, Of};
 use crate::wire::heard::{batch, open, requests, spec};
 
@@ -30,12 +34,15 @@ struct Target {
     long: usize,
 }
 
-/// A provider that is open, over the server they all share.
+/// A provider that is open; over the server they share, or with a model of its own.
 struct Bench {
     target: Target,
-    llama: String,
+    llama: Option<String>,
     provider: Arc<dyn Provider>,
 }
+
+/// One at a time of those that generate here.
+static TURN: Mutex<()> = Mutex::new(());
 
 /// The server lives as long as one test uses it.
 static SHARED: Mutex<Weak<LlamaServer>> = Mutex::new(Weak::new());
@@ -52,12 +59,35 @@ pub fn llama() -> Option<Arc<LlamaServer>> {
     Some(server)
 }
 
+/// A provider that generates in a process of its own here; none where it is behind a server.
+fn here(target: Target) -> Result<Option<ProviderSpec>, String> {
+    let model = |path: PathBuf| ProviderSpec {
+        provider: target.provider.into(),
+        model: path.to_str().unwrap().into(),
+        ..ProviderSpec::default()
+    };
+    Ok(match target.provider {
+        "local" => Some(model(quickstart_model()?)),
+        "mlx" => {
+            let python = Some(mlx_python()?.to_str().unwrap().into());
+            Some(ProviderSpec { python, ..model(smollm2()?) })
+        }
+        _ => None,
+    })
+}
+
 fn check(target: Target, case: impl AsyncFnOnce(Bench)) {
+    let Some(here) = require_or_skip(here(target)) else { return };
+    if let Some(spec) = here {
+        let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
+        return run(async {
+            let provider = open(&spec).await.unwrap();
+            within_limit(case(Bench { target, llama: None, provider })).await;
+        });
+    }
     let Some(server) = llama() else { return };
     let llama = server.url("");
-    let mut runtime = tokio::runtime::Builder::new_multi_thread();
-    let runtime = runtime.worker_threads(2).enable_all().build().unwrap();
-    runtime.block_on(async {
+    run(async {
         let facade = match target.facade {
             Some(of) => Some(Facade::start(of, &llama).await),
             None => None,
@@ -66,10 +96,17 @@ fn check(target: Target, case: impl AsyncFnOnce(Bench)) {
         let mut spec = spec(target.provider, address);
         spec.server.batch_route = (target.facade == Some(Of::Vllm)).then_some(true);
         let provider = open(&spec).await.unwrap();
-        let limit = Duration::from_secs(300);
-        let bench = Bench { target, llama: llama.clone(), provider };
-        tokio::time::timeout(limit, case(bench)).await.expect("nothing may hang");
+        within_limit(case(Bench { target, llama: Some(llama.clone()), provider })).await;
     });
+}
+
+async fn within_limit(case: impl Future<Output = ()>) {
+    tokio::time::timeout(Duration::from_secs(300), case).await.expect("nothing may hang");
+}
+
+fn run(case: impl Future<Output = ()>) {
+    let mut runtime = tokio::runtime::Builder::new_multi_thread();
+    runtime.worker_threads(2).enable_all().build().unwrap().block_on(case);
 }
 
 impl Bench {
@@ -89,7 +126,7 @@ impl Bench {
 
     /// Slots of the server that generate for a request with this token limit.
     async fn busy(&self, max_tokens: usize) -> usize {
-        let url = format!("{}/slots", self.llama);
+        let url = format!("{}/slots", self.llama.as_ref().unwrap());
         let client = reqwest::Client::builder().no_proxy().build().unwrap();
         let body = client.get(url).send().await.unwrap().bytes().await.unwrap();
         let slots: Vec<Value> = serde_json::from_slice(&body).unwrap();
@@ -141,7 +178,8 @@ async fn an_empty_list_is_done_at_once(bench: Bench) {
 
 async fn a_bad_prompt_in_the_middle_fails_alone_or_stops_the_list(bench: Bench) {
     let mut prompts = counted(5);
-    prompts[2] = "word ".repeat(900);
+    // more than the context of the server's slots, or the model's own
+    prompts[2] = "word ".repeat(if bench.llama.is_some() { 900 } else { 9000 });
     let client = Client::new(bench.provider.clone());
     let options = BatchOptions {
         sampling: greedy(2),
@@ -154,7 +192,7 @@ async fn a_bad_prompt_in_the_middle_fails_alone_or_stops_the_list(bench: Bench) 
         match (row, result) {
             (2, Err(failure)) => {
                 assert_eq!(failure.kind, FailureKind::InvalidRequest);
-                assert!(failure.message.contains("exceeds the available context"), "{failure}");
+                assert!(failure.message.contains("context"), "{failure}");
             }
             (_, Ok(response)) => assert_eq!(response.index, row),
             (row, other) => panic!("row {row}: {other:?}"),
@@ -173,6 +211,10 @@ async fn a_call_cancelled_in_mid_stream_frees_its_slots(bench: Bench) {
     let stop = cancel.clone();
     let call = batch(&bench.provider, requests, BatchSize::new(2), cancel);
     let watch = async {
+        if bench.llama.is_none() {
+            tokio::time::sleep(Duration::from_millis(500)).await;
+            return stop.cancel();
+        }
         while bench.busy(long).await == 0 {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
@@ -180,6 +222,11 @@ async fn a_call_cancelled_in_mid_stream_frees_its_slots(bench: Bench) {
     };
     let (heard, ()) = tokio::join!(call, watch);
     assert_eq!(heard.called, Err(Failure::cancelled()));
+    if bench.llama.is_none() {
+        // and there is room for the next call
+        assert_eq!(bench.text("Say one word.", greedy(2)).await.1, 2);
+        return;
+    }
     for _ in 0..100 {
         if bench.busy(long).await == 0 {
             return;
@@ -234,7 +281,7 @@ async fn text_in_any_script_goes_there_and_back(bench: Bench) {
     }
 }
 
-async fn offline_is_refused_by_a_server_without_batch_jobs(bench: Bench) {
+async fn offline_is_refused_where_there_are_no_batch_jobs(bench: Bench) {
     let requests = bench.requests(&counted(2), greedy(2));
     let (sender, mut events) = mpsc::unbounded_channel();
     let (keeper, cancel) = (Arc::new(NoJob), CancellationToken::new());
@@ -242,7 +289,9 @@ async fn offline_is_refused_by_a_server_without_batch_jobs(bench: Bench) {
         bench.provider.run_offline(requests, Vec::new(), keeper, Sink::new(sender), cancel);
     let failure = called.await.unwrap_err();
     assert_eq!(failure.kind, FailureKind::Unsupported);
-    assert!(failure.message.contains("has no batch jobs; use batched"), "{failure}");
+    assert!(failure.message.contains("cannot run offline"), "{failure}");
+    let why = if bench.llama.is_some() { "has no batch jobs; use batched" } else { "batch" };
+    assert!(failure.message.contains(why), "{failure}");
     assert!(events.try_recv().is_err(), "no row was submitted");
 }
 
@@ -280,8 +329,11 @@ conformance! {
         a_call_cancelled_in_mid_stream_frees_its_slots,
         the_parameters_of_a_row_reach_the_model,
         text_in_any_script_goes_there_and_back,
-        offline_is_refused_by_a_server_without_batch_jobs,
+        offline_is_refused_where_there_are_no_batch_jobs,
     ]:
+    local = Target { provider: "local", facade: None, raw: false, seeds: true, long: 4000 };
+    local_raw = Target { provider: "local", facade: None, raw: true, seeds: true, long: 4000 };
+    mlx = Target { provider: "mlx", facade: None, raw: false, seeds: true, long: 4000 };
     openai = Target { provider: "openai", facade: None, raw: false, seeds: true, long: 301 };
     openai_raw = Target { provider: "openai", facade: None, raw: true, seeds: true, long: 302 };
     anthropic = Target { provider: "anthropic", facade: None, raw: false, seeds: false, long: 303 };

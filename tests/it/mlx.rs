@@ -1,6 +1,6 @@
 //! Models in mlx-lm: the real one on the CPU, and a scripted helper for what never happens.
 
-mod model;
+pub mod model;
 mod real;
 #[cfg(unix)]
 mod scripted;
