@@ -159,7 +159,7 @@ pub(super) struct Offline<'a> {
     pub keeper: &'a dyn JobKeeper,
     pub sink: &'a Sink,
     pub cancel: &'a CancellationToken,
-    pub state: Following,
+    pub following: Following,
 }
 
 /// What the jobs of one call share while they are followed side by side.
@@ -223,7 +223,7 @@ impl Offline<'_> {
     /// What ended it early; jobs that go on at the vendor are found again by a later call.
     pub async fn run(&self, requests: Vec<Request>, jobs: Vec<JobRecord>) -> Result<(), Failure> {
         let mut open: Open = requests.into_iter().map(|request| (request.row, request)).collect();
-        jobs.iter().filter_map(|job| job.id.as_deref()).for_each(|id| self.state.know(id));
+        jobs.iter().filter_map(|job| job.id.as_deref()).for_each(|id| self.following.know(id));
         self.go_on_with(jobs, &mut open).await?;
         self.unless_cancelled()?;
         if open.is_empty() {
@@ -257,29 +257,24 @@ impl Offline<'_> {
         let spending = open.values().find_map(|request| request.spending.clone());
         let mut followed = Vec::new();
         for job in jobs.into_iter().filter(|job| !job.over) {
-            let rows = job.rows.iter().filter_map(|(row, _)| open.remove_entry(row)).collect();
-            let rows: Open = rows;
+            let rows: Open =
+                job.rows.iter().filter_map(|(row, _)| open.remove_entry(row)).collect();
             let most = spending.as_ref().map(|spending| spending.most_of(rows.values()));
             followed.push(async move { (most, self.go_on_with_one(job, rows).await) });
         }
         let mut failed = Vec::new();
         for (most, end) in join_all(followed).await {
-            let used = match end {
+            match end {
                 Ok((left, used)) => {
                     open.extend(left);
-                    used
+                    spending.iter().zip(used).for_each(|(spending, used)| spending.spent(used));
                 }
                 Err(failure) => {
                     failed.push(failure);
                     // what is not known counts as the most that it can be
-                    if let (Some(spending), Some(most)) = (&spending, most) {
-                        spending.budget.spent_before(most);
-                    }
-                    None
+                    let budget = spending.iter().map(|spending| &spending.budget);
+                    budget.zip(most).for_each(|(budget, most)| budget.spent_before(most));
                 }
-            };
-            if let (Some(spending), Some(used)) = (&spending, used) {
-                spending.spent(used);
             }
         }
         self.first(failed)
@@ -329,7 +324,7 @@ impl Offline<'_> {
 
     /// The lines of a job's results. Few jobs at once, since each may be large.
     async fn results(&self, state: &JobState) -> Result<Lines, Failure> {
-        let _turn = self.state.taking.acquire().await;
+        let _turn = self.following.taking.acquire().await;
         self.again(|| self.api.results(state)).await
     }
 

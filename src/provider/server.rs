@@ -240,7 +240,7 @@ impl<D: Dialect> Provider for Server<D> {
             keeper: &*keeper,
             sink: &sink,
             cancel: &cancel,
-            state: Following::default(),
+            following: Following::default(),
         };
         offline.run(requests, jobs).await
     }

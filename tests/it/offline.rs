@@ -10,7 +10,7 @@ mod workbench;
 mod wrong;
 
 use serde_json::{Value, json};
-use support::{BOTH, Place, text};
+use support::{BOTH, Place, assert_answers_are_in_order, text};
 
 use crate::mocks::Mock;
 
@@ -24,9 +24,8 @@ fn a_list_is_one_job_and_its_results_come_back_in_prompt_order_at_half_the_price
         let lane = &place.report()["lanes"][0];
         assert_eq!((&lane["rows_ok"], &lane["integrity"]["passed"]), (&json!(25), &json!(true)));
         let rows = lane["rows"].as_array().unwrap();
-        for (place, row) in rows.iter().enumerate() {
-            let word = format!("number {place}.");
-            assert!(row["text"].as_str().unwrap().contains(&word), "{provider}: {row}");
+        assert_answers_are_in_order(lane);
+        for row in rows {
             // all rows have the job's time, and nobody knows when their tokens came
             assert!(row["e2e_s"].as_f64().unwrap() >= 3.0, "{row}");
             assert_eq!(row.get("ttft_s"), None, "{row}");

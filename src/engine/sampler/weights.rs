@@ -51,6 +51,14 @@ impl Weigh {
         grain(self.weight(logit))
     }
 
+    /// Puts the weights of a chunk in whole grains into `weights`.
+    #[inline(always)]
+    fn put_grains(self, logits: &[f32], weights: &mut [f32; CHUNK]) {
+        for (weight, logit) in weights.iter_mut().zip(logits) {
+            *weight = self.grain(*logit);
+        }
+    }
+
     /// The weights of a few logits in whole grains.
     pub fn grains(self, logits: impl Iterator<Item = f32>, weights: &mut Vec<f32>) {
         weights.clear();
@@ -136,9 +144,7 @@ impl NullaryFnOnce for Total<'_> {
         let mut total = [0.0; LANES];
         let mut weights = [0.0; CHUNK];
         for logits in self.logits.chunks(CHUNK) {
-            for (weight, logit) in weights.iter_mut().zip(logits) {
-                *weight = self.weigh.grain(*logit);
-            }
+            self.weigh.put_grains(logits, &mut weights);
             add_up(&weights[..logits.len()], &mut total);
         }
         total.into_iter().sum()
@@ -187,9 +193,7 @@ impl NullaryFnOnce for Sift<'_> {
         let (mut masses, mut counts) = ([[0.0; LANES]; 2], [0; 2]);
         let (mut weights, mut kept) = ([0.0; CHUNK], [0.0; CHUNK]);
         for logits in self.logits.chunks(CHUNK) {
-            for (weight, logit) in weights.iter_mut().zip(logits) {
-                *weight = self.weigh.grain(*logit);
-            }
+            self.weigh.put_grains(logits, &mut weights);
             for ((from, mass), count) in self.from.iter().zip(&mut masses).zip(&mut counts) {
                 for ((kept, logit), weight) in kept.iter_mut().zip(logits).zip(&weights) {
                     *kept = if logit >= from { *weight } else { 0.0 };

@@ -83,7 +83,7 @@ impl Offline<'_> {
         let mut wait = FIRST_WAIT;
         loop {
             let asked = {
-                let _turn = self.state.asking.acquire().await;
+                let _turn = self.following.asking.acquire().await;
                 self.api.state(id).await
             };
             let rejection = match asked {
@@ -161,7 +161,7 @@ impl Offline<'_> {
             Found::This(state) => return Ok(Some(*state)),
             Found::Perhaps(candidates) => candidates,
         };
-        candidates.retain(|candidate| !self.state.is_known(&candidate.id));
+        candidates.retain(|candidate| !self.following.is_known(&candidate.id));
         if candidates.is_empty() {
             return Ok(None);
         }

@@ -108,7 +108,7 @@ impl Offline<'_> {
     ) -> Result<(), Failure> {
         let (name, id) = (job.name.clone(), state.id.clone());
         job.id = Some(id.clone());
-        self.state.know(&id);
+        self.following.know(&id);
         self.notice(format!("job {id} at {}: {} requests", self.server, job.rows.len()));
         self.keep(JobEvent::Created { name, id }).await
     }

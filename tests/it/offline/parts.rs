@@ -4,20 +4,13 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::support::{BOTH, Place, text};
+use super::support::{BOTH, Place, assert_answers_are_in_order, text};
 use crate::mocks::Mock;
 
 /// The requests of the jobs in a lane's report.
 fn requests(lane: &Value) -> Vec<u64> {
     let jobs = lane["jobs"].as_array().unwrap().iter();
     jobs.map(|job| job["requests"].as_u64().unwrap()).collect()
-}
-
-fn assert_answers_are_in_order(lane: &Value) {
-    for (place, row) in lane["rows"].as_array().unwrap().iter().enumerate() {
-        let word = format!("number {place}.");
-        assert!(row["text"].as_str().unwrap().contains(&word), "{row}");
-    }
 }
 
 #[test]
@@ -48,10 +41,7 @@ fn killed_between_two_jobs_it_submits_only_what_is_in_none() {
     for provider in BOTH {
         let Some(mock) = Mock::llmock(&["--response-style", "echo"]) else { return };
         let place = Place::new(provider, &mock, 40);
-        let mut child = place.start("--lanes offline --job-requests 1");
-        place.until_journal_has("{\"created\":");
-        child.kill().unwrap();
-        child.wait().unwrap();
+        place.kill_when("--lanes offline --job-requests 1", "{\"created\":", 1);
         std::thread::sleep(Duration::from_secs(4));
         let before = place.jobs().len();
         assert!((1..40).contains(&before), "{before}");
@@ -82,12 +72,8 @@ fn ctrl_c_cancels_every_job_and_resuming_submits_what_is_left() {
     for provider in BOTH {
         let Some(mock) = Mock::llmock(&[]) else { return };
         let place = Place::new(provider, &mock, 6);
-        let child = place.start("--lanes offline --job-requests 2 --report r.json");
-        place.until_journal_has_times("{\"created\":", 3);
-        let pid = child.id().to_string();
-        let kill = std::process::Command::new("kill").args(["-INT", &pid]).status().unwrap();
-        assert!(kill.success());
-        let output = child.wait_with_output().unwrap();
+        let line = "--lanes offline --job-requests 2 --report r.json";
+        let output = place.interrupt_when(line, "{\"created\":", 3);
         assert_eq!(output.status.code(), Some(130), "{}", text(&output.stderr));
         assert_eq!(text(&output.stderr).matches("cancelling job").count(), 3);
         let lane = &place.report()["lanes"][0];
@@ -102,10 +88,7 @@ fn ctrl_c_cancels_every_job_and_resuming_submits_what_is_left() {
 fn a_lost_job_of_a_vendor_without_names_is_not_looked_for_among_the_runs_own() {
     let Some(mock) = Mock::llmock(&["--response-style", "echo"]) else { return };
     let place = Place::new("anthropic", &mock, 4);
-    let mut child = place.start("--lanes offline --job-requests 2");
-    place.until_journal_has_times("{\"created\":", 2);
-    child.kill().unwrap();
-    child.wait().unwrap();
+    place.kill_when("--lanes offline --job-requests 2", "{\"created\":", 2);
     let jobs = place.jobs();
     assert_eq!(jobs.len(), 2);
     place.forget_last("{\"created\":");

@@ -1,6 +1,5 @@
 //! A job outlives the program: killed and resumed, its id lost, never created, cancelled.
 
-use std::process::Command;
 use std::time::Duration;
 
 use serde_json::json;
@@ -13,10 +12,7 @@ fn a_program_killed_after_submitting_goes_on_with_its_job_and_submits_no_second_
     for provider in BOTH {
         let Some(mock) = Mock::llmock(&["--response-style", "echo"]) else { return };
         let place = Place::new(provider, &mock, 12);
-        let mut child = place.start("--lanes offline");
-        place.until_journal_has("{\"created\":");
-        child.kill().unwrap();
-        child.wait().unwrap();
+        place.kill_when("--lanes offline", "{\"created\":", 1);
         let jobs = place.jobs();
         assert_eq!(jobs.len(), 1);
         std::thread::sleep(Duration::from_secs(4));
@@ -106,11 +102,8 @@ fn ctrl_c_cancels_the_job_at_the_vendor_and_resuming_submits_what_is_left() {
     for provider in BOTH {
         let Some(mock) = Mock::llmock(&[]) else { return };
         let place = Place::new(provider, &mock, 4);
-        let child = place.start("--lanes offline --report r.json");
-        place.until_journal_has("{\"created\":");
-        let pid = child.id().to_string();
-        assert!(Command::new("kill").args(["-INT", &pid]).status().unwrap().success());
-        let output = child.wait_with_output().unwrap();
+        let line = "--lanes offline --report r.json";
+        let output = place.interrupt_when(line, "{\"created\":", 1);
         let told = text(&output.stderr);
         assert_eq!(output.status.code(), Some(130), "{told}");
         assert!(told.contains("cancelling job"), "{told}");

@@ -97,6 +97,24 @@ impl Place {
         std::fs::read_to_string(self.run_folder().join("journal.jsonl")).unwrap()
     }
 
+    /// Runs the program until something is so often in its journal, and kills it.
+    pub fn kill_when(&self, line: &str, what: &str, times: usize) {
+        let mut child = self.start(line);
+        self.until_journal_has_times(what, times);
+        child.kill().unwrap();
+        child.wait().unwrap();
+    }
+
+    /// As [`Place::kill_when`], with ctrl-c; what it said and ended with.
+    #[cfg(unix)]
+    pub fn interrupt_when(&self, line: &str, what: &str, times: usize) -> Output {
+        let child = self.start(line);
+        self.until_journal_has_times(what, times);
+        let pid = child.id().to_string();
+        assert!(Command::new("kill").args(["-INT", &pid]).status().unwrap().success());
+        child.wait_with_output().unwrap()
+    }
+
     /// Waits until something is in the journal of the only run.
     pub fn until_journal_has(&self, what: &str) {
         self.until_journal_has_times(what, 1);
@@ -158,6 +176,14 @@ impl Place {
 fn files(folder: &Path) -> Vec<PathBuf> {
     let entries = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
     entries.flat_map(|path| if path.is_dir() { files(&path) } else { vec![path] }).collect()
+}
+
+/// Each answer quotes its prompt.
+pub fn assert_answers_are_in_order(lane: &Value) {
+    for (place, row) in lane["rows"].as_array().unwrap().iter().enumerate() {
+        let word = format!("number {place}.");
+        assert!(row["text"].as_str().unwrap().contains(&word), "{row}");
+    }
 }
 
 pub fn text(bytes: &[u8]) -> String {

@@ -120,6 +120,12 @@ fn completed() -> Value {
         "output_file_id": "out", "error_file_id": "err"})
 }
 
+/// Every request has the answer "yes".
+fn all_answered(ids: &[String]) -> End {
+    let lines: Vec<_> = ids.iter().map(|id| answer(id, "yes")).collect();
+    End { job: completed(), output: Some(lines.join("\n")), errors: Some(String::new()) }
+}
+
 fn answer(id: &str, content: &str) -> String {
     let body = json!({
         "model": "gpt-4o",
@@ -276,11 +282,7 @@ fn a_file_that_the_vendor_refuses_says_which_line_is_to_blame() {
 
 #[test]
 fn a_job_whose_creation_broke_after_it_arrived_is_found_and_not_created_again() {
-    let all = |ids: &[String]| {
-        let lines: Vec<_> = ids.iter().map(|id| answer(id, "yes")).collect();
-        End { job: completed(), output: Some(lines.join("\n")), errors: Some(String::new()) }
-    };
-    let vendor = Vendor::with(all, |request, given| {
+    let vendor = Vendor::with(all_answered, |request, given| {
         if request.method == "POST" && request.path == "/v1/batches" {
             given.jobs.push(request.body.clone());
             return Some(Script::default().reset());
@@ -299,47 +301,41 @@ fn a_job_whose_creation_broke_after_it_arrived_is_found_and_not_created_again() 
 
 #[test]
 fn a_bad_row_of_one_job_cancels_no_other_under_fail_fast() {
-    let vendor = Vendor::with(
-        |ids| {
-            let lines: Vec<_> = ids.iter().map(|id| answer(id, "yes")).collect();
-            End { job: completed(), output: Some(lines.join("\n")), errors: Some(String::new()) }
-        },
-        |request, given| {
-            // the first job ends at once with a refusal, the second a little later and well
-            let ids = given.files.clone();
-            match (request.method.as_str(), request.path.as_str()) {
-                ("POST", "/v1/batches") if given.jobs.len() == 1 => {
-                    given.jobs.push(request.body.clone());
-                    Some(Script::json(
-                        200,
-                        &json!({"id": "batch_2", "status": "validating",
+    let vendor = Vendor::with(all_answered, |request, given| {
+        // the first job ends at once with a refusal, the second a little later and well
+        let ids = given.files.clone();
+        match (request.method.as_str(), request.path.as_str()) {
+            ("POST", "/v1/batches") if given.jobs.len() == 1 => {
+                given.jobs.push(request.body.clone());
+                Some(Script::json(
+                    200,
+                    &json!({"id": "batch_2", "status": "validating",
                         "created_at": 4_000_000_000_i64}),
-                    ))
-                }
-                ("GET", "/v1/batches/batch_1") => {
-                    let mut end = completed();
-                    (end["id"], end["output_file_id"]) = ("batch_1".into(), Value::Null);
-                    Some(Script::json(200, &end))
-                }
-                ("GET", "/v1/batches/batch_2") => {
-                    given.asked += 1;
-                    let mut state = completed();
-                    state["id"] = "batch_2".into();
-                    state["error_file_id"] = Value::Null;
-                    if given.asked < 4 {
-                        state["status"] = "in_progress".into();
-                    }
-                    Some(Script::json(200, &state))
-                }
-                ("GET", "/v1/files/err/content") => {
-                    let lines: Vec<_> = ids[0].iter().map(|id| refused(id, "too long")).collect();
-                    let jsonl = [("content-type", "application/jsonl")];
-                    Some(Script::answer(200, &jsonl, &lines.join("\n")))
-                }
-                _ => None,
+                ))
             }
-        },
-    );
+            ("GET", "/v1/batches/batch_1") => {
+                let mut end = completed();
+                (end["id"], end["output_file_id"]) = ("batch_1".into(), Value::Null);
+                Some(Script::json(200, &end))
+            }
+            ("GET", "/v1/batches/batch_2") => {
+                given.asked += 1;
+                let mut state = completed();
+                state["id"] = "batch_2".into();
+                state["error_file_id"] = Value::Null;
+                if given.asked < 4 {
+                    state["status"] = "in_progress".into();
+                }
+                Some(Script::json(200, &state))
+            }
+            ("GET", "/v1/files/err/content") => {
+                let lines: Vec<_> = ids[0].iter().map(|id| refused(id, "too long")).collect();
+                let jsonl = [("content-type", "application/jsonl")];
+                Some(Script::answer(200, &jsonl, &lines.join("\n")))
+            }
+            _ => None,
+        }
+    });
     let place = vendor.place(2);
     let (lane, told) = run(&place, "--job-requests 1 --on-error stop", 1);
     assert_eq!((&lane["state"], &lane["rows_ok"]), (&json!("failed"), &json!(1)), "{lane}");
@@ -350,11 +346,7 @@ fn a_bad_row_of_one_job_cancels_no_other_under_fail_fast() {
 
 #[test]
 fn a_second_job_that_is_refused_leaves_the_first_and_is_submitted_by_resuming() {
-    let all = |ids: &[String]| {
-        let lines: Vec<_> = ids.iter().map(|id| answer(id, "yes")).collect();
-        End { job: completed(), output: Some(lines.join("\n")), errors: Some(String::new()) }
-    };
-    let vendor = Vendor::with(all, |request, given| {
+    let vendor = Vendor::with(all_answered, |request, given| {
         let creates = request.method == "POST" && request.path == "/v1/batches";
         given.asked += usize::from(creates);
         let refuse = creates && given.asked == 2;

@@ -26,15 +26,20 @@ fn asking(address: &str) -> ProviderSpec {
 /// vLLM, whose batch route answers conversations so.
 async fn vllm(answers: impl Fn(&Recorded) -> Script + Send + Sync + 'static) -> Scripted {
     Scripted::start(move |request| match request.path.as_str() {
-        "/version" => Script::json(200, &json!({"version": "0.32.0"})),
-        "/v1/models" | "/v1/chat/completions" => answer(&request.path),
-        ROUTE if request.body["messages"].is_null() => {
-            Script::json(400, &json!({"error": {"message": "messages: Field required"}}))
-        }
-        ROUTE => answers(request),
-        _ => Script::json(404, &json!({"detail": "Not Found"})),
+        ROUTE if !request.body["messages"].is_null() => answers(request),
+        _ => beside_the_route(request),
     })
     .await
+}
+
+/// What vLLM says elsewhere, and to the question whether there is such a route.
+fn beside_the_route(request: &Recorded) -> Script {
+    match request.path.as_str() {
+        "/version" => Script::json(200, &json!({"version": "0.32.0"})),
+        "/v1/models" | "/v1/chat/completions" => answer(&request.path),
+        ROUTE => Script::json(400, &json!({"error": {"message": "messages: Field required"}})),
+        _ => Script::json(404, &json!({"detail": "Not Found"})),
+    }
 }
 
 fn choice(index: usize, text: &str) -> Value {
@@ -118,11 +123,9 @@ async fn a_conversation_that_is_refused_fails_alone_in_the_servers_words() {
         Script::json(400, &json!({"error": error}))
     };
     let server = Scripted::start(move |request| match request.path.as_str() {
-        "/version" => Script::json(200, &json!({"version": "0.32.0"})),
         ROUTE => refused(),
         "/v1/chat/completions" if request.body["messages"][0]["content"] == "b" => refused(),
-        path @ ("/v1/models" | "/v1/chat/completions") => answer(path),
-        _ => Script::json(404, &json!({"detail": "Not Found"})),
+        _ => beside_the_route(request),
     })
     .await;
     let heard = three(&open(&asking(&server.address)).await.unwrap()).await;
@@ -179,15 +182,12 @@ async fn an_error_that_comes_as_a_success_fails_the_rows_in_the_servers_words() 
 #[tokio::test]
 async fn raw_prompts_go_as_arrays_beside_the_route() {
     let server = Scripted::start(|request| match request.path.as_str() {
-        "/version" => Script::json(200, &json!({"version": "0.32.0"})),
-        ROUTE => Script::json(400, &json!({"error": {"message": "messages: Field required"}})),
-        "/v1/models" => answer("/v1/models"),
         "/v1/completions" => Script::sse(&[
             r#"{"choices":[{"index":1,"text":"B","finish_reason":"stop"}]}"#,
             r#"{"choices":[{"index":0,"text":"A","finish_reason":"stop"}]}"#,
             "[DONE]",
         ]),
-        _ => Script::json(404, &json!({"detail": "Not Found"})),
+        _ => beside_the_route(request),
     })
     .await;
     let provider = open(&asking(&server.address)).await.unwrap();
