@@ -6,10 +6,13 @@
 
 Three real runs of the same plan on the local engine: two alike, and one whose process is stopped
 for 5 of every 100 ms. The first is compared with both others, as `batchgen-tui compare` does it.
+How much a repeat varies says what can be found: docs/method.md has the rates.
 """
 import argparse
+import json
 import os
 import signal
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -48,6 +51,15 @@ def stop_now_and_then(pid, over):
             return
 
 
+def noise(report):
+    """How much a repeat of each lane varies in throughput: standard deviation over mean."""
+    with open(report) as file:
+        lanes = json.load(file)["lanes"]
+    figures = [[repeat["output_tokens_per_s"] for repeat in lane["repeats"]] for lane in lanes]
+    shares = [statistics.stdev(of) / statistics.mean(of) for of in figures]
+    return ", ".join(f"{lane['label']} {share:.1%}" for lane, share in zip(lanes, shares))
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--program", default=os.path.join(ROOT, "target/release/batchgen-tui"))
@@ -62,6 +74,8 @@ def main():
         first = run(args.program, args, folder, "first", False)
         slowed = run(args.program, args, folder, "slowed", True)
         again = run(args.program, args, folder, "again", False)
+        for name, report in [("first", first), ("again", again), ("slowed", slowed)]:
+            print(f"a repeat varies, {name}: {noise(report)}")
         for title, other in [("the same again", again), ("slowed by 5 %", slowed)]:
             print(f"== {title}")
             print(subprocess.run([args.program, "compare", first, other], check=True,

@@ -1,9 +1,12 @@
 //! What a step costs beside its forward pass: choosing tokens, turning them into text and telling
 //! whoever listens, by batch size and sampling.
 //!
-//! `cargo bench --bench steps -- --model FILE [--batch 1,8,32] [--tokens 64] [--rounds 3]`
+//! `cargo bench --bench steps -- --model FILE [--batch 1,8,32] [--tokens 64] [--rounds 3]
+//! [--random]`
 //!
-//! The whole engine runs, scheduler, sampler, detokenizer and stop strings included. A step's
+//! The whole engine runs, scheduler, sampler, detokenizer and stop strings included. Prompts are 64
+//! tokens of benches/quality.txt, a part of its own for each row; with `--random` 64 tokens in any
+//! order, after which the model is sure of nothing, which is the most work for top-p. A step's
 //! events carry the moment at which its forward pass was done; what passes from then until they
 //! are handed out is the cost. Of the rounds the one with the middle share is printed.
 
@@ -17,6 +20,7 @@ use batchgen::engine::call::{Call, CallEvent, CallRow};
 use batchgen::engine::loader::{Kernels, LoadOptions};
 use batchgen::engine::model::Model;
 use batchgen::engine::{ModelSource, Weights};
+use batchgen::prompts::Content;
 use batchgen::sampling::Sampling;
 use clap::Parser;
 use tokio_util::sync::CancellationToken;
@@ -36,6 +40,9 @@ struct Arguments {
     /// Repetitions
     #[arg(long, default_value_t = 3)]
     rounds: usize,
+    /// Prompts of tokens in any order instead of text
+    #[arg(long)]
+    random: bool,
     /// `cargo bench` says so
     #[arg(long, hide = true)]
     bench: bool,
@@ -75,11 +82,13 @@ fn main() {
         ("top-p 0.9", Sampling { top_p: Some(0.9), ..warm.clone() }),
         ("top-k 40, top-p 0.9", Sampling { top_k: Some(40), top_p: Some(0.9), ..warm }),
     ];
+    let prompts = if arguments.random { random() } else { text(&model) };
     println!("{:24} {:>5} {:>12} {:>14} {:>7}", "", "batch", "step, us", "beside it, us", "share");
     for batch in &arguments.batch {
         for (name, sampling) in &kinds {
-            let mut rounds: Vec<Steps> =
-                (0..arguments.rounds).map(|_| measure(&model, *batch, sampling)).collect();
+            let mut rounds: Vec<Steps> = (0..arguments.rounds)
+                .map(|_| measure(&model, &prompts, *batch, sampling))
+                .collect();
             rounds.sort_by(|a, b| a.share().total_cmp(&b.share()));
             let steps = rounds[rounds.len() / 2];
             let each = |time: Duration| time.as_secs_f64() * 1e6 / f64::from(steps.count);
@@ -93,11 +102,23 @@ fn main() {
     }
 }
 
-fn measure(model: &Model, batch: usize, sampling: &Sampling) -> Steps {
+/// Tokens that prompts are taken from: a text.
+fn text(model: &Model) -> Vec<u32> {
+    let text = include_str!("quality.txt").to_owned();
+    model.encode(&Content::Text(text), true).unwrap()
+}
+
+/// As [`text`], without any sense.
+fn random() -> Vec<u32> {
+    (0..1000).map(|i| (i * 104_729 + 13) % 32_000).collect()
+}
+
+/// Rows that begin at places of their own in `tokens`.
+fn measure(model: &Model, tokens: &[u32], batch: usize, sampling: &Sampling) -> Steps {
     let sampling = Arc::new(sampling.clone());
     let rows = (0..batch).map(|row| CallRow {
         row,
-        prompt: (0..64).map(|i| ((row * 7919 + i * 104_729 + 13) % 32_000) as u32).collect(),
+        prompt: tokens.iter().copied().cycle().skip(row * 29).take(64).collect(),
         sampling: Arc::clone(&sampling),
         text: model.text(&sampling),
     });

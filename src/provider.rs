@@ -52,7 +52,7 @@ pub use event::{
     Stamped, Usage,
 };
 pub use failure::{Failure, FailureKind};
-pub use info::{Batching, ProviderInfo, Support, TokenCounts};
+pub use info::{Batching, ProviderInfo, Support, TokenCounts, is_server_here};
 pub use job::{JobCounts, JobEvent, JobKeeper, JobRecord};
 pub use listing::ListedModel;
 pub use price::{Price, Prices};

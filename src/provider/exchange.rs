@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 use super::delivery::Delivery;
 use super::framing::{Framing, TooLong};
 use super::http::{Connection, Http};
-use super::limits::{Allowed, Limits, Permit};
+use super::limits::{Allowed, Limits, Permit, Turn};
 use super::quota::Quota;
 use super::rejection::{Complaint, Rejection, plain};
 use super::retry::{Again, RetryPolicy, jitter};
@@ -130,9 +130,9 @@ impl Exchange {
         delivery: &mut Delivery<'_>,
         call: Call<'_>,
     ) -> Result<(), Failure> {
-        let mut retry = 0;
+        let (mut retry, turn) = (0, self.limits.turn());
         loop {
-            let permit = self.admit(ask, retry, call).await;
+            let permit = self.admit(ask, turn, retry, call).await;
             let ended = self.attempt(ask, decoder, delivery, call.sink).await;
             let Rejection { failure, again, .. } = match ended {
                 Ok(()) => {
@@ -142,9 +142,10 @@ impl Exchange {
                 Err(rejection) => rejection,
             };
             let wait = self.policy.wait(again, retry, jitter());
+            let mut paused = None;
             if is_pressure(failure.kind) && again != Again::Never {
-                let wait = failure.retry_after.filter(|_| wait.is_some());
-                tell_allowed(permit.pressed(wait), call.sink);
+                paused = failure.retry_after.filter(|_| wait.is_some());
+                tell_allowed(permit.pressed(paused), call.sink);
             } else {
                 drop(permit);
             }
@@ -153,15 +154,18 @@ impl Exchange {
                 return Err(not_again(failure));
             }
             tell_again(ask, &failure, wait, call.sink);
-            tokio::time::sleep(wait).await;
+            // in a pause of all requests it waits in its place
+            if paused.is_none_or(|paused| paused < wait) {
+                tokio::time::sleep(wait).await;
+            }
             retry += 1;
         }
     }
 
     /// Waits until the request may be sent. What the user's own limits a minute have to do with
     /// it is told, since it is no time of the server's.
-    async fn admit(&self, ask: &Ask, retry: u32, call: Call<'_>) -> Permit<'_> {
-        let permit = self.limits.acquire(ask.tokens()).await;
+    async fn admit(&self, ask: &Ask, turn: Turn, retry: u32, call: Call<'_>) -> Permit<'_> {
+        let permit = self.limits.acquire(turn, ask.tokens()).await;
         let held = match retry {
             // with such limits rows also wait behind others that were held
             0 if self.limits.has_quota() => permit.started().saturating_duration_since(call.since),

@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::Price;
+use super::address::Address;
 
 /// Constant facts about a provider.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -32,6 +33,21 @@ pub struct ProviderInfo {
     /// Whether a greedy row is bit for bit the same whatever it is batched with, so that a
     /// divergence is a defect and not information.
     pub batch_invariant: bool,
+}
+
+impl ProviderInfo {
+    /// Whether it may hold memory of this machine's GPUs. One that computes on the processor, or
+    /// on another machine, does not, and what other programs hold there is not its own.
+    pub fn may_use_gpus(&self) -> bool {
+        let is_server =
+            matches!(self.provider.as_str(), "openai" | "anthropic" | "ollama" | "lmstudio");
+        self.device != "cpu" && (!is_server || is_server_here(&self.device))
+    }
+}
+
+/// Whether a provider's device is a server on this machine.
+pub fn is_server_here(device: &str) -> bool {
+    Address::parse(device).is_ok_and(|address| address.is_loopback())
 }
 
 /// What `batch_generate` means for a provider.
@@ -88,4 +104,24 @@ pub enum TokenCounts {
     Exact,
     /// Estimated from the number of deltas.
     Estimated,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_server_is_here_at_a_loopback_address_only() {
+        for (device, here) in [
+            ("127.0.0.1:8080", true),
+            ("localhost:11434", true),
+            ("[::1]:1234/path", true),
+            ("api.openai.com", false),
+            ("localhost.example.com", false),
+            ("cpu", false),
+            ("cuda:0", false),
+        ] {
+            assert_eq!(is_server_here(device), here, "{device}");
+        }
+    }
 }

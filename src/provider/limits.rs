@@ -2,8 +2,13 @@
 //! multiplicative decrease, and a pause of all requests where the server names a wait.
 //!
 //! The user's own limits a minute hold besides. Without them and without pressure nothing is
-//! limited here; the caller's own number in flight applies.
+//! limited here; the caller's own number in flight applies. Whoever asked first starts first, and
+//! one that the server refused is still the one that asked first: else many requests under one
+//! limit overtake each other, and an unlucky one is refused until it fails.
 
+use std::collections::BTreeSet;
+use std::pin::pin;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -16,7 +21,19 @@ use super::quota::Quota;
 pub(super) struct Limits {
     state: Mutex<State>,
     has_quota: bool,
+    /// Somebody may start now who could not before.
     freed: Notify,
+    turns: AtomicU64,
+}
+
+/// A request's place in the queue, the same for all of its attempts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Turn(u64);
+
+/// A request that waits; dropping it lets the next one look.
+struct Waiting<'a> {
+    limits: &'a Limits,
+    turn: Turn,
 }
 
 /// A request under way; dropping it makes room for another.
@@ -38,6 +55,7 @@ struct State {
     ceiling: f64,
     lowered_at: Option<Instant>,
     paused_until: Option<Instant>,
+    waiting: BTreeSet<Turn>,
 }
 
 /// Whether another request may start.
@@ -54,6 +72,14 @@ enum Start {
 pub(super) type Allowed = Option<usize>;
 
 impl State {
+    /// Whether this one may start; it is among those that wait.
+    fn start_in_turn(&mut self, turn: Turn, tokens: usize, now: Instant) -> Start {
+        match self.waiting.first() {
+            Some(first) if *first < turn => Start::WhenFreed,
+            _ => self.start(tokens, now),
+        }
+    }
+
     fn start(&mut self, tokens: usize, now: Instant) -> Start {
         match self.paused_until {
             Some(until) if until > now => Start::At(until),
@@ -109,7 +135,7 @@ impl Limits {
     pub fn new(quota: Quota) -> Self {
         let has_quota = quota.is_limited();
         let state = Mutex::new(State { quota, ..State::default() });
-        Self { state, has_quota, freed: Notify::new() }
+        Self { state, has_quota, ..Self::default() }
     }
 
     /// Whether the user limits what is sent in a minute.
@@ -117,14 +143,23 @@ impl Limits {
         self.has_quota
     }
 
+    /// A place behind all that have one.
+    pub fn turn(&self) -> Turn {
+        Turn(self.turns.fetch_add(1, Ordering::Relaxed))
+    }
+
     /// Waits until a request of so many tokens may start.
-    pub async fn acquire(&self, tokens: usize) -> Permit<'_> {
+    pub async fn acquire(&self, turn: Turn, tokens: usize) -> Permit<'_> {
         let mut held = Duration::ZERO;
+        let _waiting = Waiting::enter(self, turn);
         loop {
+            // it hears what happens from here on
+            let mut freed = pin!(self.freed.notified());
+            freed.as_mut().enable();
             let now = Instant::now();
             let start = {
                 let mut state = self.state();
-                let start = state.start(tokens, now);
+                let start = state.start_in_turn(turn, tokens, now);
                 if start == Start::Now {
                     state.in_flight += 1;
                 }
@@ -137,7 +172,7 @@ impl Limits {
                     tokio::time::sleep_until(until.into()).await;
                     held += now.elapsed();
                 }
-                Start::WhenFreed => self.freed.notified().await,
+                Start::WhenFreed => freed.await,
             }
         }
     }
@@ -145,6 +180,20 @@ impl Limits {
     fn state(&self) -> MutexGuard<'_, State> {
         // the state is whole after every statement: a panic elsewhere cannot spoil it
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl<'a> Waiting<'a> {
+    fn enter(limits: &'a Limits, turn: Turn) -> Self {
+        limits.state().waiting.insert(turn);
+        Self { limits, turn }
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.limits.state().waiting.remove(&self.turn);
+        self.limits.freed.notify_waiters();
     }
 }
 
@@ -161,9 +210,8 @@ impl Permit<'_> {
 
     /// The server served the request; gives what is allowed at once if that was raised.
     pub fn succeeded(self) -> Option<Allowed> {
-        let raised = self.limits.state().succeeded();
-        self.limits.freed.notify_one();
-        raised
+        // that it is over, and others may start, is told when it is dropped
+        self.limits.state().succeeded()
     }
 
     /// The server asked for less; gives what is allowed at once if that was lowered.
@@ -177,12 +225,14 @@ impl Drop for Permit<'_> {
         let mut state = self.limits.state();
         state.in_flight = state.in_flight.saturating_sub(1);
         drop(state);
-        self.limits.freed.notify_one();
+        self.limits.freed.notify_waiters();
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use futures_util::poll;
+
     use super::*;
 
     #[test]
@@ -235,12 +285,46 @@ mod tests {
     async fn a_waiting_request_starts_when_another_ends() {
         let limits = Limits::default();
         limits.state().allowed = Some(1.0);
-        let first = limits.acquire(1).await;
-        let waiting = limits.acquire(1);
-        tokio::pin!(waiting);
-        assert!(futures_util::poll!(&mut waiting).is_pending());
+        let first = limits.acquire(limits.turn(), 1).await;
+        let mut waiting = pin!(limits.acquire(limits.turn(), 1));
+        assert!(poll!(&mut waiting).is_pending());
         let _ = first.succeeded();
         let _ = waiting.await.succeeded();
         assert_eq!(limits.state().in_flight, 0);
+    }
+
+    #[tokio::test]
+    async fn a_refused_request_goes_before_those_that_came_later() {
+        let limits = Limits::default();
+        limits.state().allowed = Some(1.0);
+        let turns = [limits.turn(), limits.turn(), limits.turn()];
+        let refused = limits.acquire(turns[0], 1).await;
+        let mut second = pin!(limits.acquire(turns[1], 1));
+        let mut third = pin!(limits.acquire(turns[2], 1));
+        assert!(poll!(&mut third).is_pending() && poll!(&mut second).is_pending());
+        let _ = refused.pressed(None);
+        let again = limits.acquire(turns[0], 1).await;
+        assert!(poll!(&mut second).is_pending() && poll!(&mut third).is_pending());
+        drop(again);
+        let second = second.await;
+        assert!(poll!(&mut third).is_pending());
+        drop(second);
+        drop(third.await);
+        let state = limits.state();
+        assert_eq!((state.in_flight, state.waiting.len()), (0, 0));
+    }
+
+    #[tokio::test]
+    async fn one_that_gives_up_waiting_holds_nobody_back() {
+        let limits = Limits::default();
+        limits.state().allowed = Some(1.0);
+        let first = limits.acquire(limits.turn(), 1).await;
+        let mut gone = Box::pin(limits.acquire(limits.turn(), 1));
+        let mut next = pin!(limits.acquire(limits.turn(), 1));
+        assert!(poll!(&mut gone).is_pending() && poll!(&mut next).is_pending());
+        drop(first);
+        drop(gone);
+        drop(next.await);
+        assert!(limits.state().waiting.is_empty());
     }
 }

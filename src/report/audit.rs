@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::{Lane, Report};
 use crate::bench::recorder::{LaneRecord, Recorder};
 use crate::bench::statistics::FEWEST;
+use crate::provider::is_server_here;
 use crate::units;
 
 /// Share of the machine that other programs may use unnoticed.
@@ -152,7 +153,7 @@ fn load(lane: &Lane, of: &LaneRecord, doubts: &mut Doubts) {
     };
     let others = worst(|of| of.others);
     // a server on this machine is another program too, and the one that is measured
-    if others > QUIET && !is_here(lane) {
+    if others > QUIET && !lane.device.as_deref().is_some_and(is_server_here) {
         let message = format!(
             "other programs used {} of the machine meanwhile: throughput may be too low, TTFT and \
              ITL too high",
@@ -198,14 +199,6 @@ fn load(lane: &Lane, of: &LaneRecord, doubts: &mut Doubts) {
         );
         doubts.of(lane, DoubtKind::ClientLag, Weight::Warning, message);
     }
-}
-
-/// Whether the lane's server is on this machine.
-fn is_here(lane: &Lane) -> bool {
-    let device = lane.device.as_deref().unwrap_or_default();
-    let address = device.rsplit('/').next().unwrap_or_default().trim_start_matches('[');
-    lane.provider != "local"
-        && ["127.", "localhost", "::1"].iter().any(|start| address.starts_with(start))
 }
 
 fn server(lane: &Lane, of: &LaneRecord, doubts: &mut Doubts) {

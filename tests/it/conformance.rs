@@ -336,7 +336,7 @@ conformance! {
     ]:
     local = Target { provider: "local", facade: None, raw: false, seeds: true, long: 4000 };
     local_raw = Target { provider: "local", facade: None, raw: true, seeds: true, long: 4000 };
-    mlx = Target { provider: "mlx", facade: None, raw: false, seeds: true, long: 4000 };
+    mlx = Target { provider: "mlx", facade: None, raw: true, seeds: true, long: 4000 };
     openai = Target { provider: "openai", facade: None, raw: false, seeds: true, long: 301 };
     openai_raw = Target { provider: "openai", facade: None, raw: true, seeds: true, long: 302 };
     anthropic = Target { provider: "anthropic", facade: None, raw: false, seeds: false, long: 303 };

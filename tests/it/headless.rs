@@ -21,7 +21,8 @@ pub fn workplace() -> tempfile::TempDir {
     home
 }
 
-fn command(home: &Path, line: &str) -> Command {
+/// The program with these arguments, at home in this folder.
+pub fn command(home: &Path, line: &str) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_batchgen-tui"));
     command.args(line.split_whitespace()).current_dir(home).env("BATCHGEN_HOME", home);
     command.stdin(Stdio::null());

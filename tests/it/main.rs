@@ -19,6 +19,8 @@ mod llama_server;
 mod logits;
 mod mlx;
 mod mocks;
+#[cfg(target_os = "linux")]
+mod nvidia;
 mod offline;
 mod probe;
 mod prompts;

@@ -393,10 +393,10 @@ impl Pass {
 
     pub(super) fn probe(&mut self, at: Duration, sample: Sample) {
         let at = self.clock(at);
-        let gpu = |read: fn(&crate::probe::GpuSample) -> Option<u64>| {
-            sample.gpus.iter().map(read).sum::<Option<u64>>().filter(|_| !sample.gpus.is_empty())
-        };
-        let gpu = gpu(|gpu| gpu.this_process).or(gpu(|gpu| gpu.used));
+        // a GPU that does not list this process holds nothing of it
+        let own = sample.gpus.iter().filter_map(|gpu| gpu.this_process).reduce(u64::saturating_add);
+        let used: Option<u64> = sample.gpus.iter().map(|gpu| gpu.used).sum();
+        let gpu = own.or(used.filter(|_| !sample.gpus.is_empty()));
         let process = sample.process.as_ref().map(|reading| reading.bytes);
         raise(&mut self.peak.process, process);
         raise(&mut self.peak.gpu, gpu);

@@ -159,6 +159,9 @@ impl Lane {
     /// What the machine's probe reads, and what the provider alone can read of its device.
     fn sample(&self, log: &mut Log) -> Sample {
         let mut sample = log.probe.sample();
+        if !self.provider.info().may_use_gpus() {
+            sample.gpus.clear();
+        }
         sample.gpus.extend(self.provider.device_memory());
         sample
     }

@@ -5,7 +5,9 @@ use std::sync::Arc;
 
 use crate::bench::recorder::{LaneRecord, Recorder};
 use crate::config::Mode;
-use crate::provider::{Budget, Failure, FailureKind, Price, ProviderInfo, Spending};
+use crate::provider::{
+    Budget, Failure, FailureKind, Price, ProviderInfo, Spending, is_server_here,
+};
 
 /// The money of a run, where it is limited.
 pub(super) struct Purse {
@@ -66,7 +68,5 @@ impl Purse {
 
 /// Whether nobody charges for it: it runs on this machine.
 fn is_free(info: &ProviderInfo) -> bool {
-    let host = info.device.as_str();
-    let here = ["127.", "localhost", "[::1]"].iter().any(|start| host.starts_with(start));
-    here || matches!(info.provider.as_str(), "local" | "mlx")
+    is_server_here(&info.device) || matches!(info.provider.as_str(), "local" | "mlx")
 }

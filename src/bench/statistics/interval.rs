@@ -186,17 +186,18 @@ mod tests {
     // docs/method.md states these rates
     #[test]
     fn a_slowdown_of_5_percent_between_two_runs_of_10_repeats_is_found() {
-        let (quiet, noisy) = (shown(0.05, 0.01, 400), shown(0.05, 0.02, 400));
-        println!("found at 1 % noise: {quiet}, at 2 %: {noisy}");
-        assert!(quiet >= 0.95, "{quiet}");
-        assert!(noisy >= 0.85, "{noisy}");
+        let found = [0.01, 0.02, 0.03, 0.05, 0.08].map(|noise| shown(0.05, noise, 400));
+        println!("found at 1, 2, 3, 5 and 8 % noise: {found:?}");
+        for (found, least) in found.iter().zip([0.95, 0.85, 0.7, 0.35, 0.15]) {
+            assert!(*found >= least, "{found} {least}");
+        }
     }
 
     #[test]
     fn equal_runs_are_called_equal() {
-        let (quiet, noisy) = (shown(0.0, 0.01, 1000), shown(0.0, 0.03, 1000));
-        println!("false alarms at 1 % noise: {quiet}, at 3 %: {noisy}");
-        assert!(quiet <= 0.07 && noisy <= 0.07, "{quiet} {noisy}");
+        let alarms = [0.01, 0.02, 0.03, 0.05, 0.08].map(|noise| shown(0.0, noise, 1000));
+        println!("false alarms at 1, 2, 3, 5 and 8 % noise: {alarms:?}");
+        assert!(alarms.iter().all(|share| *share <= 0.07), "{alarms:?}");
     }
 
     #[test]
