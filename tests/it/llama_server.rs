@@ -164,7 +164,7 @@ fn every_canary_comes_back_in_its_own_row_in_every_mode() {
         let url = llama.url("");
         let lanes = "sequential,async:4,batched:4,batched_async:2x2";
         let flags = ["--provider", provider, "--base-url", &url, "--lanes", lanes];
-        let prompts = ["--prompts", "canary", "--max-tokens", "32"];
+        let prompts = ["--prompts", "canary", "--max-tokens", "24"];
         let report = run_report(home.path(), &[&flags[..], &prompts[..]].concat());
         for lane in report["lanes"].as_array().unwrap() {
             assert_eq!(lane["integrity"]["passed"], true, "{}", lane["label"]);
@@ -186,7 +186,7 @@ fn eight_requests_at_once_share_the_servers_steps() {
     let home = tempfile::tempdir().unwrap();
     let url = llama.url("");
     let flags = ["--provider", "openai", "--base-url", &url, "--lanes", "sequential,async:8"];
-    let tokens = ["--max-tokens", "48", "--ignore-eos"];
+    let tokens = ["--max-tokens", "24", "--ignore-eos"];
     let report = run_report(home.path(), &[&flags[..], &tokens[..]].concat());
     let (sequential, concurrent) = (&report["lanes"][0], &report["lanes"][1]);
     println!(
