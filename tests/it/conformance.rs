@@ -336,6 +336,7 @@ conformance! {
     ]:
     local = Target { provider: "local", facade: None, raw: false, seeds: true, long: 4000 };
     local_raw = Target { provider: "local", facade: None, raw: true, seeds: true, long: 4000 };
+    // its chat template is in mlx/real.rs: reading templates for a hundred prompts takes minutes here
     mlx = Target { provider: "mlx", facade: None, raw: true, seeds: true, long: 4000 };
     openai = Target { provider: "openai", facade: None, raw: false, seeds: true, long: 301 };
     openai_raw = Target { provider: "openai", facade: None, raw: true, seeds: true, long: 302 };

@@ -6,7 +6,6 @@ use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 
-use super::super::rejection::Rejection;
 use super::super::retry::jitter;
 use super::{Ended, Found, JobEvent, JobRecord, JobState, Offline};
 use crate::provider::{Failure, FailureKind};
@@ -83,7 +82,11 @@ impl Offline<'_> {
         let mut down: Option<Instant> = None;
         let mut wait = FIRST_WAIT;
         loop {
-            let rejection = match self.state(id).await {
+            let asked = {
+                let _turn = self.following.asking.acquire().await;
+                self.api.state(id).await
+            };
+            let rejection = match asked {
                 Ok(state) => return Ok(state),
                 Err(rejection) => rejection,
             };
@@ -110,12 +113,6 @@ impl Offline<'_> {
         }
     }
 
-    /// How a job stands. Few jobs ask at once.
-    async fn state(&self, id: &str) -> Result<JobState, Rejection> {
-        let _turn = self.following.asking.acquire().await;
-        self.api.state(id).await
-    }
-
     /// Ends a job for the user, and takes what it has finished if that comes soon.
     async fn stop(&self, job: &mut JobRecord, mut state: JobState) -> Result<Ended, Failure> {
         let (name, id) = (job.name.clone(), state.id.clone());
@@ -123,16 +120,13 @@ impl Offline<'_> {
         job.cancel_asked = true;
         self.notice(format!("cancelling job {id} at {}", self.server));
         let begun = Instant::now();
-        let cancel = async {
-            let _turn = self.following.asking.acquire().await;
-            self.again(|| self.api.cancel(&state.id)).await
-        };
-        if let Ok(Err(failure)) = tokio::time::timeout(LAST_MOMENTS, cancel).await {
+        let asked = tokio::time::timeout(LAST_MOMENTS, self.again(|| self.api.cancel(&state.id)));
+        if let Ok(Err(failure)) = asked.await {
             // it may have ended meanwhile, which shows below
             self.notice(format!("job {id} was not cancelled: {failure}"));
         }
         while begun.elapsed() < LAST_MOMENTS {
-            if let Ok(now) = self.state(&id).await {
+            if let Ok(now) = self.api.state(&id).await {
                 let (name, status) = (name.clone(), (self.scrub)(&now.status));
                 self.tell(JobEvent::Status { name, status, counts: now.counts });
                 state = now;
