@@ -84,6 +84,8 @@ const STREAM_LIMIT: usize = 256 << 20;
 /// How long the rest of a finished stream is waited for, so that its connection can be used
 /// again.
 const DRAIN: Duration = Duration::from_millis(100);
+/// How often a request is refused before it loses its place to those that came later.
+const TRIES_IN_PLACE: u32 = 3;
 
 impl Exchange {
     pub fn new(http: Http, options: &ServerOptions) -> Self {
@@ -130,7 +132,7 @@ impl Exchange {
         delivery: &mut Delivery<'_>,
         call: Call<'_>,
     ) -> Result<(), Failure> {
-        let (mut retry, turn) = (0, self.limits.turn());
+        let (mut retry, mut turn) = (0, self.limits.turn());
         loop {
             let permit = self.admit(ask, turn, retry, call).await;
             let ended = self.attempt(ask, decoder, delivery, call.sink).await;
@@ -159,6 +161,10 @@ impl Exchange {
                 tokio::time::sleep(wait).await;
             }
             retry += 1;
+            // what is refused whatever happens does not hold up the others
+            if retry.is_multiple_of(TRIES_IN_PLACE) {
+                turn = self.limits.turn();
+            }
         }
     }
 

@@ -47,7 +47,9 @@ impl ProviderInfo {
 
 /// Whether a provider's device is a server on this machine.
 pub fn is_server_here(device: &str) -> bool {
-    Address::parse(device).is_ok_and(|address| address.is_loopback())
+    let is_here =
+        |address: Address| address.is_loopback() || matches!(address.host(), "0.0.0.0" | "[::]");
+    Address::parse(device).is_ok_and(is_here)
 }
 
 /// What `batch_generate` means for a provider.
@@ -115,6 +117,7 @@ mod tests {
         for (device, here) in [
             ("127.0.0.1:8080", true),
             ("localhost:11434", true),
+            ("0.0.0.0:8080", true),
             ("[::1]:1234/path", true),
             ("api.openai.com", false),
             ("localhost.example.com", false),

@@ -2,8 +2,8 @@
 //! multiplicative decrease, and a pause of all requests where the server names a wait.
 //!
 //! The user's own limits a minute hold besides. Without them and without pressure nothing is
-//! limited here; the caller's own number in flight applies. Whoever asked first starts first, and
-//! one that the server refused is still the one that asked first: else many requests under one
+//! limited here; the caller's own number in flight applies. Of those that wait, whoever asked first
+//! starts first, one that the server refused among them: else many requests under one
 //! limit overtake each other, and an unlucky one is refused until it fails.
 
 use std::collections::BTreeSet;
@@ -56,6 +56,8 @@ struct State {
     lowered_at: Option<Instant>,
     paused_until: Option<Instant>,
     waiting: BTreeSet<Turn>,
+    /// The first that waits is held by the user's own limits, and with it all behind it.
+    by_quota: bool,
 }
 
 /// Whether another request may start.
@@ -86,10 +88,11 @@ impl State {
             _ if self.allowed.is_some_and(|allowed| self.in_flight as f64 >= allowed.floor()) => {
                 Start::WhenFreed
             }
-            _ => match self.quota.take(tokens, now) {
-                Ok(()) => Start::Now,
-                Err(later) => Start::ByQuota(later),
-            },
+            _ => {
+                let taken = self.quota.take(tokens, now);
+                self.by_quota = taken.is_err();
+                taken.map_or_else(Start::ByQuota, |()| Start::Now)
+            }
         }
     }
 
@@ -157,13 +160,13 @@ impl Limits {
             let mut freed = pin!(self.freed.notified());
             freed.as_mut().enable();
             let now = Instant::now();
-            let start = {
+            let (start, by_quota) = {
                 let mut state = self.state();
                 let start = state.start_in_turn(turn, tokens, now);
                 if start == Start::Now {
                     state.in_flight += 1;
                 }
-                start
+                (start, state.by_quota)
             };
             match start {
                 Start::Now => return Permit { limits: self, started: now, held },
@@ -172,7 +175,10 @@ impl Limits {
                     tokio::time::sleep_until(until.into()).await;
                     held += now.elapsed();
                 }
-                Start::WhenFreed => freed.await,
+                Start::WhenFreed => {
+                    freed.await;
+                    held += if by_quota { now.elapsed() } else { Duration::ZERO };
+                }
             }
         }
     }
@@ -306,6 +312,7 @@ mod tests {
         let again = limits.acquire(turns[0], 1).await;
         assert!(poll!(&mut second).is_pending() && poll!(&mut third).is_pending());
         drop(again);
+        assert!(poll!(&mut third).is_pending(), "there is room, but it is not its turn");
         let second = second.await;
         assert!(poll!(&mut third).is_pending());
         drop(second);
@@ -323,8 +330,10 @@ mod tests {
         let mut next = pin!(limits.acquire(limits.turn(), 1));
         assert!(poll!(&mut gone).is_pending() && poll!(&mut next).is_pending());
         drop(first);
+        assert!(poll!(&mut next).is_pending());
         drop(gone);
-        drop(next.await);
+        let next = tokio::time::timeout(Duration::from_secs(5), next).await;
+        drop(next.expect("it is woken"));
         assert!(limits.state().waiting.is_empty());
     }
 }

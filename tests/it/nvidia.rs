@@ -42,9 +42,11 @@ fn a_run_on_the_cpu_names_the_gpus_and_counts_none_of_their_memory() {
     let driver = driver(home.path());
     let line = "--model ./model --prompts words.txt --raw --lanes batched:2 --max-tokens 40";
     let report = run(home.path(), &driver, line);
-    let gpus = &report["run"]["host"]["gpus"];
-    let gpu = |bytes: u64| json!({"name": "Stand-in 9000", "memory_bytes": bytes});
-    assert_eq!(gpus, &json!([gpu(24 * GIB), gpu(8 * GIB)]));
+    let gpus = report["run"]["host"]["gpus"].as_array().unwrap();
+    for bytes in [24 * GIB, 8 * GIB] {
+        let gpu = json!({"name": "Stand-in 9000", "memory_bytes": bytes});
+        assert!(gpus.contains(&gpu), "{gpus:?}");
+    }
     let lane = &report["lanes"][0];
     assert_eq!(lane["device"], "cpu");
     assert!(lane["peak_memory_bytes"]["process"].is_u64(), "{lane}");
@@ -73,17 +75,18 @@ fn a_server_on_this_machine_is_told_with_the_gpus_memory_and_energy() {
     );
     let report = run(home.path(), &driver, &line);
     let lane = &report["lanes"][0];
-    // this program's own 3 GiB where its number can be known, else what both GPUs have in use
+    // what both GPUs have in use, of which 3 GiB are this program's, and what others have
     let gpu = lane["peak_memory_bytes"]["gpu"].as_u64().unwrap();
-    assert!([3 * GIB, 6 * GIB + GIB].contains(&gpu), "{gpu}");
+    assert!(gpu >= 7 * GIB, "{gpu}");
     assert!(lane["memory_source"].as_str().unwrap().contains("nvml"), "{lane}");
     // the second GPU has no meter
     let energy = &lane["energy"];
     let sources = energy["sources"].as_array().unwrap();
     assert!(sources.contains(&json!("nvml Stand-in 9000 0")), "{energy}");
+    // other meters of this machine would be in the sum
     if sources.len() == 1 {
         let (joules, wall) = (energy["joules"].as_f64().unwrap(), lane["wall_s"].as_f64().unwrap());
         let watts = joules / wall;
-        assert!((0.7 * WATTS..1.5 * WATTS).contains(&watts), "{watts} W over {wall} s");
+        assert!((0.2 * WATTS..5.0 * WATTS).contains(&watts), "{watts} W over {wall} s");
     }
 }

@@ -19,7 +19,7 @@ use crate::config::{Mode, OnError};
 use crate::probe::Sample;
 use crate::provider::{
     BatchSize, Batching, Event, Failure, FailureKind, JobEvent, JobKeeper, JobRecord, Provider,
-    ProviderInfo, Request, ServerEvent, ServerLoad, Sink, Stamped, Support,
+    ProviderInfo, Request, ServerEvent, ServerLoad, Sink, Stamped, Support, is_server_here,
 };
 
 /// How often memory is read.
@@ -159,8 +159,12 @@ impl Lane {
     /// What the machine's probe reads, and what the provider alone can read of its device.
     fn sample(&self, log: &mut Log) -> Sample {
         let mut sample = log.probe.sample();
-        if !self.provider.info().may_use_gpus() {
+        let info = self.provider.info();
+        if !info.may_use_gpus() {
             sample.gpus.clear();
+        } else if is_server_here(&info.device) {
+            // the memory is the server's, and not this process's
+            sample.gpus.iter_mut().for_each(|gpu| gpu.this_process = None);
         }
         sample.gpus.extend(self.provider.device_memory());
         sample
