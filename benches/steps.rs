@@ -5,10 +5,10 @@
 //! [--random]`
 //!
 //! The whole engine runs, scheduler, sampler, detokenizer and stop strings included. Prompts are 64
-//! tokens of benches/quality.txt, which overlap; with `--random` 64 tokens in any
-//! order, after which the model is sure of nothing, which is the most work for top-p. A step's
-//! events carry the moment at which its forward pass was done; what passes from then until they
-//! are handed out is the cost. Of the rounds the one with the middle share is printed.
+//! tokens of benches/quality.txt, which overlap; with `--random` 64 tokens in any order, after which
+//! the model is sure of nothing, which is the most work for top-p. A step's events carry the moment
+//! at which its forward pass was done; what passes from then until they are handed out is the cost.
+//! Of the rounds the one with the middle share is printed.
 
 #![allow(clippy::unwrap_used, clippy::panic)]
 

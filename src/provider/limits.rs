@@ -26,7 +26,7 @@ pub(super) struct Limits {
     turns: AtomicU64,
 }
 
-/// A request's place in the queue, the same for all of its attempts.
+/// A request's place in the queue, which it keeps when it is refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Turn(u64);
 
@@ -83,17 +83,15 @@ impl State {
     }
 
     fn start(&mut self, tokens: usize, now: Instant) -> Start {
-        match self.paused_until {
+        let start = match self.paused_until {
             Some(until) if until > now => Start::At(until),
             _ if self.allowed.is_some_and(|allowed| self.in_flight as f64 >= allowed.floor()) => {
                 Start::WhenFreed
             }
-            _ => {
-                let taken = self.quota.take(tokens, now);
-                self.by_quota = taken.is_err();
-                taken.map_or_else(Start::ByQuota, |()| Start::Now)
-            }
-        }
+            _ => self.quota.take(tokens, now).map_or_else(Start::ByQuota, |()| Start::Now),
+        };
+        self.by_quota = matches!(start, Start::ByQuota(_));
+        start
     }
 
     /// One more request at once for about every round of successes; gives what is allowed if

@@ -291,6 +291,7 @@ async fn offline_is_refused_where_there_are_no_batch_jobs(bench: Bench) {
         bench.provider.run_offline(requests, Vec::new(), keeper, Sink::new(sender), cancel);
     let failure = called.await.unwrap_err();
     assert_eq!(failure.kind, FailureKind::Unsupported);
+    assert!(failure.message.contains("cannot run offline"), "{failure}");
     let behind = bench.llama.is_some();
     let why =
         if behind { "has no batch jobs; use batched" } else { "has no batch API; use batched" };

@@ -43,7 +43,8 @@ fn run(home: &Path, line: &str) -> Output {
     command(home, line).output().unwrap()
 }
 
-fn errors(output: &Output) -> String {
+/// What the program said on standard error.
+pub fn errors(output: &Output) -> String {
     String::from_utf8_lossy(&output.stderr).into_owned()
 }
 
