@@ -23,7 +23,7 @@ pub mod update;
 pub mod views;
 pub mod workbench;
 
-use std::io::{IsTerminal, stdin, stdout};
+use std::io::{BufWriter, IsTerminal, stdin, stdout};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -40,6 +40,9 @@ use terminal::{Guard, PanicGuard};
 
 /// How long a run that is stopped by quitting may take to put away what was finished.
 const PATIENCE: Duration = Duration::from_secs(3);
+
+/// Frames of the largest usual windows, with their colours, are shorter.
+const FRAME_BYTES: usize = 64 * 1024;
 
 /// Whether there is a terminal to open the workbench on.
 ///
@@ -63,7 +66,9 @@ pub async fn run(opening: Opening, services: Arc<dyn Services>) -> anyhow::Resul
     let signals = terminal::ending_signals().context("signals cannot be watched")?;
     let hook = PanicGuard::install(panics);
     let mut guard = Guard::enter().context("the terminal cannot be taken over")?;
-    let mut screen = Terminal::new(CrosstermBackend::new(stdout()))?;
+    // a frame is one write, not one for every thousand bytes
+    let output = BufWriter::with_capacity(FRAME_BYTES, stdout());
+    let mut screen = Terminal::new(CrosstermBackend::new(output))?;
     let mut app = App::new(opening, screen.size()?, Instant::now());
     let inputs = Inputs { terminal: EventStream::new(), signals, panics: told };
     let ended = event_loop::run(&mut screen, inputs, services, &mut app, &mut guard).await;

@@ -278,9 +278,11 @@ where
         // the window may have changed before its event is here
         app.size = self.terminal.size()?;
         update::refresh(app, now);
+        self.host.begin_frame().context("the terminal cannot be written to")?;
         self.terminal
             .draw(|frame| views::render(frame, app))
             .context("the terminal cannot be drawn on")?;
+        self.host.end_frame().context("the terminal cannot be written to")?;
         self.limiter.drawn(now);
         self.changed = false;
         Ok(())

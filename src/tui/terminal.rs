@@ -12,10 +12,11 @@ use crossterm::cursor::{Hide, Show};
 use crossterm::event::{
     DisableBracketedPaste, DisableMouseCapture, EnableBracketedPaste, EnableMouseCapture,
 };
-use crossterm::execute;
 use crossterm::terminal::{
-    EnterAlternateScreen, LeaveAlternateScreen, disable_raw_mode, enable_raw_mode,
+    BeginSynchronizedUpdate, EndSynchronizedUpdate, EnterAlternateScreen, LeaveAlternateScreen,
+    disable_raw_mode, enable_raw_mode,
 };
+use crossterm::{execute, queue};
 use tokio::sync::mpsc::UnboundedSender;
 
 /// What the event loop asks of the terminal besides drawing.
@@ -32,6 +33,23 @@ pub trait Host {
     /// # Errors
     /// When the terminal cannot be written to.
     fn copy(&mut self, text: &str) -> io::Result<()>;
+
+    /// A frame follows: the terminal is to show all of it at once. Where nothing is shown before
+    /// a frame is whole anyway, there is nothing to do.
+    ///
+    /// # Errors
+    /// When the terminal cannot be written to.
+    fn begin_frame(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+
+    /// The frame is whole.
+    ///
+    /// # Errors
+    /// When the terminal cannot be written to.
+    fn end_frame(&mut self) -> io::Result<()> {
+        Ok(())
+    }
 }
 
 /// Gives the terminal back when it is dropped.
@@ -71,6 +89,14 @@ impl Host for Guard {
     fn copy(&mut self, text: &str) -> io::Result<()> {
         execute!(stdout(), CopyToClipboard::to_clipboard_from(text))
     }
+
+    fn begin_frame(&mut self) -> io::Result<()> {
+        queue!(stdout(), BeginSynchronizedUpdate)
+    }
+
+    fn end_frame(&mut self) -> io::Result<()> {
+        execute!(stdout(), EndSynchronizedUpdate)
+    }
 }
 
 impl Drop for Guard {
@@ -87,8 +113,15 @@ fn take() -> io::Result<()> {
 
 /// Doing it twice does no harm.
 fn give_back() -> io::Result<()> {
-    let written =
-        execute!(stdout(), DisableBracketedPaste, DisableMouseCapture, LeaveAlternateScreen, Show);
+    let written = execute!(
+        stdout(),
+        // it may have been taken in the middle of a frame
+        EndSynchronizedUpdate,
+        DisableBracketedPaste,
+        DisableMouseCapture,
+        LeaveAlternateScreen,
+        Show
+    );
     disable_raw_mode()?;
     written?;
     stdout().flush()

@@ -43,6 +43,27 @@ fn the_terminal_is_restored_after_quitting() {
     terminal.is_restored();
 }
 
+/// A terminal that draws while bytes arrive never shows half of a frame.
+#[test]
+fn frames_are_shown_at_once() {
+    let home = tempfile::tempdir().unwrap();
+    let mut terminal = Terminal::open(binary(home.path()));
+    terminal.sees("what will run");
+    terminal.types("?");
+    terminal.sees("search");
+    terminal.types(ESC);
+    terminal.sees("starts the run");
+    terminal.types("q");
+    assert_eq!(terminal.ends(), 0);
+    terminal.is_restored();
+    let outside = terminal.outside_of_frames();
+    // modes are set and unset, nothing is drawn
+    let drawn = outside.split('\u{1b}').filter(|sequence| {
+        !sequence.is_empty() && !(sequence.starts_with("[?") && sequence.ends_with(['h', 'l']))
+    });
+    assert_eq!(drawn.collect::<Vec<_>>(), Vec::<&str>::new(), "{outside:?}");
+}
+
 #[test]
 fn the_terminal_is_restored_after_control_c() {
     let home = tempfile::tempdir().unwrap();

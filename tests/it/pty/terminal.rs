@@ -42,7 +42,27 @@ fn columns(count: u16) -> NonZero<u16> {
     NonZero::new(count).unwrap()
 }
 
-/// A terminal of 80×24.
+/// How much of what a program wrote is kept.
+const KEPT_BYTES: usize = 1 << 20;
+
+/// What a program writes around a frame that is to be shown at once (synchronized output).
+const FRAME_BEGINS: &[u8] = b"\x1b[?2026h";
+const FRAME_ENDS: &[u8] = b"\x1b[?2026l";
+
+/// How many of the last bytes belong to a frame that is not whole yet, or may.
+fn unfinished(bytes: &[u8]) -> usize {
+    let after_last = |mark: &[u8]| bytes.windows(mark.len()).rposition(|window| window == mark);
+    let (begun, ended) = (after_last(FRAME_BEGINS), after_last(FRAME_ENDS));
+    if begun > ended {
+        return begun.map_or(0, |begun| bytes.len() - begun);
+    }
+    (1..FRAME_BEGINS.len())
+        .rev()
+        .find(|length| bytes.ends_with(&FRAME_BEGINS[..*length]))
+        .unwrap_or(0)
+}
+
+/// A terminal of 80×24 that shows frames as a whole.
 pub struct Terminal {
     master: Box<dyn MasterPty + Send>,
     /// Kept open, so that the terminal outlives the program.
@@ -50,6 +70,8 @@ pub struct Terminal {
     child: Box<dyn Child + Send + Sync>,
     keyboard: Box<dyn Write + Send>,
     screen: Arc<Mutex<vt100::Parser>>,
+    /// The first bytes that the program wrote, as they came.
+    written: Arc<Mutex<Vec<u8>>>,
     /// The line discipline before anything ran, in words.
     before: String,
 }
@@ -60,17 +82,25 @@ impl Terminal {
         let pair = native_pty_system().openpty(size).unwrap();
         let before = format!("{:?}", pair.master.get_termios().unwrap());
         let screen = Arc::new(Mutex::new(vt100::Parser::new(columns(24), columns(80), 0)));
-        let shown = screen.clone();
+        let written = Arc::new(Mutex::new(Vec::new()));
+        let (shown, kept) = (screen.clone(), written.clone());
         let mut output = pair.master.try_clone_reader().unwrap();
         std::thread::spawn(move || {
-            let mut bytes = [0; 4096];
+            let (mut bytes, mut arrived) = ([0; 4096], Vec::new());
             while let Ok(count @ 1..) = output.read(&mut bytes) {
-                shown.lock().unwrap().process(&bytes[..count]);
+                let mut kept = kept.lock().unwrap();
+                let room = KEPT_BYTES.saturating_sub(kept.len());
+                kept.extend_from_slice(&bytes[..count.min(room)]);
+                drop(kept);
+                arrived.extend_from_slice(&bytes[..count]);
+                let whole = arrived.len() - unfinished(&arrived);
+                shown.lock().unwrap().process(&arrived[..whole]);
+                arrived.drain(..whole);
             }
         });
         let keyboard = pair.master.take_writer().unwrap();
         let child = pair.slave.spawn_command(program.0).unwrap();
-        Self { master: pair.master, _slave: pair.slave, child, keyboard, screen, before }
+        Self { master: pair.master, _slave: pair.slave, child, keyboard, screen, written, before }
     }
 
     pub fn pid(&self) -> u32 {
@@ -80,6 +110,19 @@ impl Terminal {
     pub fn types(&mut self, keys: &str) {
         self.keyboard.write_all(keys.as_bytes()).unwrap();
         self.keyboard.flush().unwrap();
+    }
+
+    /// What the program wrote outside of whole frames.
+    pub fn outside_of_frames(&self) -> String {
+        let written = String::from_utf8_lossy(&self.written.lock().unwrap()).into_owned();
+        let begins = std::str::from_utf8(FRAME_BEGINS).unwrap();
+        let ends = std::str::from_utf8(FRAME_ENDS).unwrap();
+        let (mut outside, mut left) = (String::new(), &*written);
+        while let Some((before, frame)) = left.split_once(begins) {
+            outside.push_str(before);
+            left = frame.split_once(ends).map_or("", |(_, after)| after);
+        }
+        outside + left
     }
 
     pub fn resize(&mut self, cols: u16, rows: u16) {
