@@ -57,3 +57,4 @@ pub mod sampling;
 pub mod text;
 pub mod tui;
 pub mod units;
+mod web;

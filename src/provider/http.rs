@@ -10,7 +10,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, LOCATION};
-use reqwest::{Client, RequestBuilder, Response, StatusCode, Url, redirect};
+use reqwest::{Client, RequestBuilder, Response, StatusCode, Url};
 use serde_json::Value;
 
 use super::address::Address;
@@ -20,6 +20,7 @@ use super::rejection::{Rejection, plain};
 use super::retry::Again;
 use super::secret::Secret;
 use super::{Failure, FailureKind, ProviderSpec};
+use crate::web;
 
 /// A server that can be spoken to. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -310,7 +311,10 @@ impl Http {
     fn broken_after(&self, error: &reqwest::Error, waited: Duration) -> Rejection {
         let server = &self.address;
         let cause = self.scrub(&plain(&root_cause(error)));
-        let (message, again) = if error.is_connect() && error.is_timeout() {
+        let (message, again) = if let Some(problem) = web::distrusted(error) {
+            let problem = self.scrub(&plain(&problem));
+            (format!("cannot trust {server}: {problem}"), Again::Never)
+        } else if error.is_connect() && error.is_timeout() {
             let seconds = CONNECT_TIMEOUT.as_secs();
             (format!("cannot reach {server} within {seconds} s"), Again::Backoff)
         } else if error.is_connect() {
@@ -336,12 +340,10 @@ fn client(
     idle: Duration,
     connection: Connection,
 ) -> Result<Client, Failure> {
-    let mut builder = Client::builder()
-        .user_agent(concat!("batchgen/", env!("CARGO_PKG_VERSION")))
+    let mut builder = web::client()
         .default_headers(headers.clone())
         .connect_timeout(CONNECT_TIMEOUT)
         .read_timeout(idle)
-        .redirect(redirect::Policy::none())
         .tcp_nodelay(true);
     if connection == Connection::New {
         builder = builder.pool_max_idle_per_host(0);

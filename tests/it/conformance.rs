@@ -19,7 +19,7 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use crate::mlx::model::smollm2;
-use crate::servers::{LlamaServer, mlx_python, quickstart_model, require_or_skip};
+use crate::servers::{LlamaServer, http_client, mlx_python, quickstart_model, require_or_skip};
 use crate::wire::facade::{Facade, Of};
 use crate::wire::heard::{batch, open, requests, spec};
 
@@ -127,7 +127,7 @@ impl Bench {
     /// Slots of the server that generate for a request with this token limit.
     async fn busy(&self, max_tokens: usize) -> usize {
         let url = format!("{}/slots", self.llama.as_ref().unwrap());
-        let client = reqwest::Client::builder().no_proxy().build().unwrap();
+        let client = http_client().build().unwrap();
         let body = client.get(url).send().await.unwrap().bytes().await.unwrap();
         let slots: Vec<Value> = serde_json::from_slice(&body).unwrap();
         let is_it = |slot: &&Value| {

@@ -10,7 +10,7 @@ use batchgen::sampling::Sampling;
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
-use crate::servers::{free_port, node_program, python_program, require_or_skip};
+use crate::servers::{free_port, http_client, node_program, python_program, require_or_skip};
 use crate::wire::heard::{Heard, batch, open, requests, spec};
 
 /// A mock server; it ends with this value.
@@ -43,7 +43,7 @@ impl Mock {
         command.args([port_flag, &port.to_string()]);
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
         let process = command.spawn().unwrap();
-        let client = reqwest::Client::builder().no_proxy().build().unwrap();
+        let client = http_client().build().unwrap();
         let mock = Self { process, address: format!("http://127.0.0.1:{port}"), client };
         let started = Instant::now();
         block_on(async {

@@ -149,6 +149,13 @@ impl PackagedModel {
     }
 }
 
+/// The beginning of a client of servers on this machine.
+pub fn http_client() -> reqwest::ClientBuilder {
+    // no server here wants TLS, but a client cannot be built without; once is enough
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    reqwest::Client::builder().no_proxy()
+}
+
 /// A llama.cpp server that ends with this value.
 pub struct LlamaServer {
     process: Child,
@@ -183,8 +190,7 @@ impl LlamaServer {
             .enable_all()
             .build()
             .map_err(|error| error.to_string())?;
-        let client = reqwest::Client::builder()
-            .no_proxy()
+        let client = http_client()
             // nothing notices that the server closes an idle connection between two requests
             .pool_max_idle_per_host(0)
             .build()

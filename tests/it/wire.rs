@@ -2,6 +2,7 @@
 //! server that keeps what it was sent.
 
 mod batch_route;
+mod certificates;
 mod connections;
 pub mod facade;
 pub mod heard;

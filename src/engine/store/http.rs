@@ -11,6 +11,7 @@ use reqwest::{Client, Response, StatusCode, Url};
 use secrecy::{ExposeSecret, SecretString};
 
 use super::name::Sha256;
+use crate::web;
 
 const MOST_REDIRECTS: usize = 10;
 
@@ -96,11 +97,9 @@ impl Http {
                     "HF_ENDPOINT {endpoint:?} is not a web address such as https://huggingface.co"
                 )
             })?;
-        let mut builder = Client::builder()
-            .redirect(reqwest::redirect::Policy::none())
+        let mut builder = web::client()
             .connect_timeout(Duration::from_secs(15))
-            .read_timeout(Duration::from_secs(60))
-            .user_agent(concat!("batchgen/", env!("CARGO_PKG_VERSION")));
+            .read_timeout(Duration::from_secs(60));
         if is_loopback(&endpoint) {
             builder = builder.no_proxy();
         }
@@ -198,7 +197,10 @@ fn is_loopback(url: &Url) -> bool {
 
 /// Addresses stay out of messages: behind a redirect they carry signatures.
 fn connection(error: reqwest::Error) -> HttpError {
-    HttpError::Connection(chain(&error.without_url()))
+    match web::distrusted(&error) {
+        Some(problem) => HttpError::Protocol(problem),
+        None => HttpError::Connection(chain(&error.without_url())),
+    }
 }
 
 /// An error with its causes.

@@ -6,6 +6,7 @@ use serde_json::json;
 
 use super::support::{BOTH, KEY, Place, text};
 use crate::mocks::{Mock, block_on};
+use crate::servers::http_client;
 
 #[test]
 fn a_program_killed_after_submitting_goes_on_with_its_job_and_submits_no_second_one() {
@@ -87,7 +88,7 @@ fn a_job_that_was_planned_and_never_created_is_submitted_once() {
 fn scenario(mock: &Mock, behaviors: Option<serde_json::Value>) {
     let url = format!("{}/_llmock/scenario", mock.address);
     block_on(async {
-        let client = reqwest::Client::builder().no_proxy().build().unwrap();
+        let client = http_client().build().unwrap();
         let request = match &behaviors {
             Some(behaviors) => client.post(url).body(behaviors.to_string()),
             None => client.delete(url),

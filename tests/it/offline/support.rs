@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 
 use crate::mocks::{Mock, block_on};
+use crate::servers::http_client;
 
 pub const BOTH: [&str; 2] = ["openai", "anthropic"];
 pub const KEY: &str = "sk-test-5d0c93ab71e24f68";
@@ -159,7 +160,7 @@ impl Place {
         let path = if self.provider == "anthropic" { "messages/batches" } else { "batches" };
         let url = format!("{}/v1/{path}?limit=100", self.address);
         let list: Value = block_on(async {
-            let client = reqwest::Client::builder().no_proxy().build().unwrap();
+            let client = http_client().build().unwrap();
             let answer = client.get(url).send().await.unwrap();
             serde_json::from_slice(&answer.bytes().await.unwrap()).unwrap()
         });

@@ -10,6 +10,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
 use super::scripted::{Recorded, read};
+use crate::servers::http_client;
 
 /// Whose format is spoken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -37,7 +38,7 @@ impl Facade {
     pub async fn start(of: Of, llama: &str) -> Self {
         let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
         let address = format!("http://{}", listener.local_addr().unwrap());
-        let client = Client::builder().no_proxy().pool_max_idle_per_host(0).build().unwrap();
+        let client = http_client().pool_max_idle_per_host(0).build().unwrap();
         let behind = Arc::new(Behind { of, llama: llama.to_owned(), client });
         let task = tokio::spawn(async move {
             loop {

@@ -31,7 +31,6 @@ impl Simd for Avx2 {
     /// 16 sums of 16 bits in each.
     type N = Pair<__m256i>;
 
-    const ROWS: usize = 4;
     const QUERIES: usize = 6;
 
     #[inline(always)]
@@ -314,4 +313,4 @@ unsafe fn add_pairs(sum: __m256i, words: __m256i) -> __m256i {
     _mm256_add_epi32(sum, _mm256_madd_epi16(words, _mm256_set1_epi16(1)))
 }
 
-kernels!(Avx2, ["avx2,fma,f16c"]);
+kernels!(Avx2, ["avx2,fma,f16c"], [1, 2, 3, 4]);

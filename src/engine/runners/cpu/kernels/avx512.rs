@@ -26,7 +26,6 @@ impl Simd for Avx512 {
     type B = __m512i;
     type N = __m512i;
 
-    const ROWS: usize = 8;
     const QUERIES: usize = 12;
 
     #[inline(always)]
@@ -220,4 +219,8 @@ impl Simd for Avx512 {
     }
 }
 
-kernels!(Avx512, ["avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,avx2,fma,f16c"]);
+kernels!(
+    Avx512,
+    ["avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,avx2,fma,f16c"],
+    [1, 2, 3, 4, 5, 6, 7, 8]
+);

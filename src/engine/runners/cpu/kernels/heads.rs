@@ -168,11 +168,11 @@ pub(super) unsafe fn attend<S: Simd, E: Element>(call: &HeadsCall) {
         while query < queries {
             let many = together::<S>(queries - query);
             match many {
-                12 => scores::<S, E, 12>(call, query, block, &all),
-                6 => scores::<S, E, 6>(call, query, block, &all),
-                4 => scores::<S, E, 4>(call, query, block, &all),
-                3 => scores::<S, E, 3>(call, query, block, &all),
-                2 => scores::<S, E, 2>(call, query, block, &all),
+                12 if S::QUERIES >= 12 => scores::<S, E, 12>(call, query, block, &all),
+                6 if S::QUERIES >= 6 => scores::<S, E, 6>(call, query, block, &all),
+                4 if S::QUERIES >= 6 => scores::<S, E, 4>(call, query, block, &all),
+                3 if S::QUERIES >= 6 => scores::<S, E, 3>(call, query, block, &all),
+                2 if S::QUERIES >= 6 => scores::<S, E, 2>(call, query, block, &all),
                 _ => scores::<S, E, 1>(call, query, block, &all),
             }
             query += many;
@@ -182,11 +182,11 @@ pub(super) unsafe fn attend<S: Simd, E: Element>(call: &HeadsCall) {
     while query < queries {
         let many = together::<S>(queries - query);
         match many {
-            12 => mix_all::<S, E, 12, 2>(call, query, &all),
-            6 => mix_all::<S, E, 6, 4>(call, query, &all),
-            4 => mix_all::<S, E, 4, 4>(call, query, &all),
-            3 => mix_all::<S, E, 3, 4>(call, query, &all),
-            2 => mix_all::<S, E, 2, 4>(call, query, &all),
+            12 if S::QUERIES >= 12 => mix_all::<S, E, 12, 2>(call, query, &all),
+            6 if S::QUERIES >= 6 => mix_all::<S, E, 6, 4>(call, query, &all),
+            4 if S::QUERIES >= 6 => mix_all::<S, E, 4, 4>(call, query, &all),
+            3 if S::QUERIES >= 6 => mix_all::<S, E, 3, 4>(call, query, &all),
+            2 if S::QUERIES >= 6 => mix_all::<S, E, 2, 4>(call, query, &all),
             _ => mix_all::<S, E, 1, 4>(call, query, &all),
         }
         query += many;
@@ -197,6 +197,7 @@ pub(super) unsafe fn attend<S: Simd, E: Element>(call: &HeadsCall) {
 #[inline(always)]
 fn together<S: Simd>(left: usize) -> usize {
     match left {
+        _ if S::QUERIES == 1 => 1,
         12.. if S::QUERIES >= 12 => 12,
         6.. => 6,
         5 => 3,

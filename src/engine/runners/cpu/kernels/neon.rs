@@ -26,7 +26,6 @@ impl Simd for Neon {
     type B = [uint8x16_t; 4];
     type N = Ints;
 
-    const ROWS: usize = 4;
     const QUERIES: usize = 6;
 
     #[inline(always)]
@@ -234,4 +233,4 @@ unsafe fn dot(sum: Ints, weights: [int8x16_t; 4], activations: *const i8) -> Int
     })
 }
 
-kernels!(Neon, ["neon"]);
+kernels!(Neon, ["neon"], [1, 2, 3, 4]);

@@ -21,8 +21,7 @@ impl Simd for Scalar {
     type B = [u8; 64];
     type N = [i32; LANES];
 
-    const ROWS: usize = 2;
-    const QUERIES: usize = 12;
+    const QUERIES: usize = 1;
 
     #[inline(always)]
     unsafe fn splat(value: f32) -> Self::F {
@@ -226,4 +225,4 @@ unsafe fn dot(
     })
 }
 
-kernels!(Scalar, []);
+kernels!(Scalar, [], [1, 2]);

@@ -26,9 +26,7 @@ pub(super) trait Simd: Copy {
     /// Sums of the products of nibbles over up to a block.
     type N: Copy;
 
-    /// Most rows a tile kernel computes at once; bounded by the registers.
-    const ROWS: usize;
-    /// Most queries that attention computes at once: 6 or 12.
+    /// Most queries that attention computes at once: 1, 6 or 12.
     const QUERIES: usize;
 
     unsafe fn splat(value: f32) -> Self::F;

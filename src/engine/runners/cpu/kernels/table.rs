@@ -2,7 +2,7 @@
 
 use super::heads::HeadsCall;
 use super::rows::Best;
-use super::tile::{MAX_ROWS, TileFn};
+use super::tile::TileFn;
 use crate::engine::runners::cpu::form::{FORMS, Form};
 
 /// Puts a position's key and value into their block.
@@ -13,10 +13,10 @@ pub(super) type GateFn = unsafe fn(*const f32, *const f32, usize, *mut f32, usiz
 
 /// The kernels of one instruction set; their contracts are with their definitions.
 pub(super) struct Kernels {
-    /// Rows that a tile kernel should be given.
+    /// Most rows that a tile kernel is given.
     pub rows: usize,
     /// By form, in the order of [`FORMS`], and by the number of rows less 1.
-    pub tiles: [[TileFn; MAX_ROWS]; FORMS.len()],
+    pub tiles: [&'static [TileFn]; FORMS.len()],
     pub norm: unsafe fn(*const f32, *const f32, usize, f32, *mut f32),
     pub quantise: unsafe fn(*const f32, usize, *mut u8, usize),
     pub gate: GateFn,
@@ -31,15 +31,16 @@ pub(super) struct Kernels {
 }
 
 impl Kernels {
-    /// The kernel for this form and number of rows.
+    /// The kernel for this form and number of rows, [`Kernels::rows`] at most.
     pub fn tile(&self, form: Form, rows: usize) -> TileFn {
         self.tiles[form as usize][rows - 1]
     }
 }
 
-/// Compiles every kernel for an implementation of `Simd` with its target features.
+/// Compiles every kernel for an implementation of `Simd` with its target features: those of tiles
+/// for each number of rows whose results fit the registers.
 macro_rules! kernels {
-    ($simd:ident, [$($features:literal)?]) => {
+    ($simd:ident, [$($features:literal)?], $rows:tt) => {
         mod entries {
             #![allow(unsafe_op_in_unsafe_fn)]
             use super::$simd;
@@ -115,17 +116,17 @@ macro_rules! kernels {
 
         /// The table of these kernels.
         pub(super) static KERNELS: super::table::Kernels = super::table::Kernels {
-            rows: <$simd as super::simd::Simd>::ROWS,
+            rows: $rows.len(),
             tiles: [
-                super::table::by_rows!(quantised, U4),
-                super::table::by_rows!(quantised, U4Wide),
-                super::table::by_rows!(quantised, U8),
-                super::table::by_rows!(quantised, U8Min),
-                super::table::by_rows!(quantised, U8MinWide),
-                super::table::by_rows!(quantised, U8Halves),
-                super::table::by_rows!(dense, F32),
-                super::table::by_rows!(dense, F16),
-                super::table::by_rows!(dense, Bf16),
+                super::table::by_rows!(quantised, U4, $rows),
+                super::table::by_rows!(quantised, U4Wide, $rows),
+                super::table::by_rows!(quantised, U8, $rows),
+                super::table::by_rows!(quantised, U8Min, $rows),
+                super::table::by_rows!(quantised, U8MinWide, $rows),
+                super::table::by_rows!(quantised, U8Halves, $rows),
+                super::table::by_rows!(dense, F32, $rows),
+                super::table::by_rows!(dense, F16, $rows),
+                super::table::by_rows!(dense, Bf16, $rows),
             ],
             norm: entries::norm,
             quantise: entries::quantise,
@@ -142,17 +143,8 @@ macro_rules! kernels {
 }
 
 macro_rules! by_rows {
-    ($kernel:ident, $form:ident) => {
-        [
-            entries::$kernel::<super::tile::$form, 1>,
-            entries::$kernel::<super::tile::$form, 2>,
-            entries::$kernel::<super::tile::$form, 3>,
-            entries::$kernel::<super::tile::$form, 4>,
-            entries::$kernel::<super::tile::$form, 5>,
-            entries::$kernel::<super::tile::$form, 6>,
-            entries::$kernel::<super::tile::$form, 7>,
-            entries::$kernel::<super::tile::$form, 8>,
-        ]
+    ($kernel:ident, $form:ident, [$($rows:literal),*]) => {
+        &[$(entries::$kernel::<super::tile::$form, $rows>),*]
     };
 }
 

@@ -6,6 +6,7 @@ use proptest::prelude::*;
 
 use super::heads::{HeadsCall, POSITIONS};
 use super::isa::Isa;
+use super::multiply::row_tiles;
 use super::rows::Best;
 use super::scalar;
 use super::simd::LANES;
@@ -118,7 +119,12 @@ proptest! {
             .flat_map(|row| multiply(SCALAR, form, &tile, &input[row * step..], width, blocks, 1))
             .collect();
         for (isa, kernels) in others().chain([(Isa::Scalar, SCALAR)]) {
-            let together = multiply(kernels, form, &tile, &input, width, blocks, rows);
+            let together: Vec<u32> = row_tiles(rows, kernels.rows)
+                .flat_map(|rows| {
+                    let input = &input[rows.start * step..];
+                    multiply(kernels, form, &tile, input, width, blocks, rows.len())
+                })
+                .collect();
             prop_assert_eq!(&together, &alone, "{:?} {:?}", isa, form);
         }
     }
@@ -358,7 +364,7 @@ fn the_largest_sums_of_nibbles_and_bytes_are_exact() {
             let input = records(SCALAR, &[127.0 * sign; BLOCK * MAX_ROWS], 1);
             let expected = (32.0 * 127.0 * sign * weight).to_bits();
             for (isa, kernels) in others().chain([(Isa::Scalar, SCALAR)]) {
-                for rows in 1..=MAX_ROWS {
+                for rows in 1..=kernels.rows {
                     let product = multiply(kernels, form, &tile, &input, BLOCK, 1, rows);
                     let expected = vec![expected; rows * COLUMNS];
                     assert_eq!(product, expected, "{isa:?} {form:?} {byte}, {rows} rows");
