@@ -66,7 +66,7 @@ pub async fn run(opening: Opening, services: Arc<dyn Services>) -> anyhow::Resul
     let signals = terminal::ending_signals().context("signals cannot be watched")?;
     let hook = PanicGuard::install(panics);
     let mut guard = Guard::enter().context("the terminal cannot be taken over")?;
-    // a frame is one write, not one for every thousand bytes
+    // a frame takes few writes, not one for every thousand bytes
     let output = BufWriter::with_capacity(FRAME_BYTES, stdout());
     let mut screen = Terminal::new(CrosstermBackend::new(output))?;
     let mut app = App::new(opening, screen.size()?, Instant::now());

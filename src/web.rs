@@ -2,32 +2,52 @@
 
 use std::error::Error;
 use std::io;
+use std::sync::Arc;
 
 use reqwest::{Client, ClientBuilder, redirect};
-use rustls::crypto::{CryptoProvider, ring};
+use rustls::crypto::ring;
+use rustls::{CertificateError, ClientConfig, RootCertStore};
+use rustls_platform_verifier::BuilderVerifierExt;
 
 /// The beginning of a client. It says who asks, follows no redirects by itself (a key must not
 /// go where nobody meant it to), and checks certificates against those that the system trusts.
-pub fn client() -> ClientBuilder {
-    if CryptoProvider::get_default().is_none() {
-        // an error says that another thread was faster
-        let _ = ring::default_provider().install_default();
-    }
-    Client::builder()
+///
+/// # Errors
+/// TLS cannot be set up.
+pub fn client() -> Result<ClientBuilder, rustls::Error> {
+    Ok(Client::builder()
         .user_agent(concat!("batchgen/", env!("CARGO_PKG_VERSION")))
         .redirect(redirect::Policy::none())
+        .tls_backend_preconfigured(tls()?))
 }
 
-/// What is wrong with the certificate that a server showed, where that is why nothing was asked,
-/// and what to do.
+/// TLS for this client alone: a program that uses the crate chooses its own.
+fn tls() -> Result<ClientConfig, rustls::Error> {
+    let builder = || {
+        ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
+            .with_safe_default_protocol_versions()
+    };
+    let mut config = match builder()?.with_platform_verifier() {
+        Ok(builder) => builder.with_no_client_auth(),
+        // a bare container trusts nobody; servers without TLS can be asked all the same
+        Err(_) => builder()?.with_root_certificates(RootCertStore::empty()).with_no_client_auth(),
+    };
+    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+    Ok(config)
+}
+
+/// What is wrong with the certificate that a server showed, where that is why nothing was asked.
 pub fn distrusted(error: &reqwest::Error) -> Option<String> {
-    let problem = tls_error(error)?;
-    matches!(problem, rustls::Error::InvalidCertificate(_)).then(|| {
-        format!(
-            "{problem}; certificates of an authority that the system does not know can be given \
-             in a file that SSL_CERT_FILE names"
-        )
-    })
+    match tls_error(error)? {
+        problem @ rustls::Error::InvalidCertificate(CertificateError::UnknownIssuer) => {
+            Some(format!(
+                "{problem}: its authority is not among those that this system trusts (a bare \
+                 container has none before ca-certificates is installed)"
+            ))
+        }
+        problem @ rustls::Error::InvalidCertificate(_) => Some(problem.to_string()),
+        _ => None,
+    }
 }
 
 /// The error of TLS behind another one.

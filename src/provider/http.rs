@@ -311,10 +311,13 @@ impl Http {
     fn broken_after(&self, error: &reqwest::Error, waited: Duration) -> Rejection {
         let server = &self.address;
         let cause = self.scrub(&plain(&root_cause(error)));
-        let (message, again) = if let Some(problem) = web::distrusted(error) {
-            let problem = self.scrub(&plain(&problem));
-            (format!("cannot trust {server}: {problem}"), Again::Never)
-        } else if error.is_connect() && error.is_timeout() {
+        if let Some(problem) = web::distrusted(error) {
+            let what = format!("cannot trust {server}: {}", self.scrub(&plain(&problem)));
+            let failure = Failure::new(FailureKind::Protocol, what);
+            // nothing was sent
+            return Rejection { failure, again: Again::Never, definite: true };
+        }
+        let (message, again) = if error.is_connect() && error.is_timeout() {
             let seconds = CONNECT_TIMEOUT.as_secs();
             (format!("cannot reach {server} within {seconds} s"), Again::Backoff)
         } else if error.is_connect() {
@@ -340,7 +343,8 @@ fn client(
     idle: Duration,
     connection: Connection,
 ) -> Result<Client, Failure> {
-    let mut builder = web::client()
+    let builder = web::client().map_err(|error| unusable(&error.to_string()))?;
+    let mut builder = builder
         .default_headers(headers.clone())
         .connect_timeout(CONNECT_TIMEOUT)
         .read_timeout(idle)
@@ -352,10 +356,11 @@ fn client(
         // a proxy between this machine and itself would only be measured along
         builder = builder.no_proxy();
     }
-    builder.build().map_err(|error| {
-        let message = format!("cannot set up the HTTP client: {}", root_cause(&error));
-        Failure::new(FailureKind::Internal, message)
-    })
+    builder.build().map_err(|error| unusable(&root_cause(&error)))
+}
+
+fn unusable(cause: &str) -> Failure {
+    Failure::new(FailureKind::Internal, format!("cannot set up the HTTP client: {cause}"))
 }
 
 /// Whether the server closed the connection before the first byte of an answer, as it does with

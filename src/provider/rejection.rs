@@ -14,7 +14,8 @@ use super::{Failure, FailureKind};
 pub(super) struct Rejection {
     pub failure: Failure,
     pub again: Again,
-    /// The server took the request, understood it and did nothing: a status of 400 to 499.
+    /// The server took the request, understood it and did nothing, as a status of 400 to 499 says;
+    /// or nothing was sent.
     pub definite: bool,
 }
 

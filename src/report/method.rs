@@ -88,7 +88,8 @@ fn intervals() -> String {
     format!(
         "medians over the repeats with 95 % intervals by the percentile bootstrap, from \
          {FEWEST} repeats on; below, the smallest and the largest value. Where the interval of a \
-         ratio holds 1, no difference is shown, which does not mean that there is none"
+         ratio holds 1, no difference is shown, which does not mean that there is none; where all \
+         of it lies within 1 % of 1, it is the same within 1 %"
     )
 }
 

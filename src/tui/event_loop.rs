@@ -407,6 +407,8 @@ where
         // the window may be another one now, and what was on it is gone; `clear` would ask the
         // terminal for its cursor, and the answer would be taken for keys
         app.size = self.terminal.size()?;
+        // an empty screen is not to be seen: the frame that begins here ends when all is drawn
+        self.host.begin_frame().context("the terminal cannot be written to")?;
         self.terminal.resize(app.size.into())?;
         Ok(())
     }

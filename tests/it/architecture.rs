@@ -54,6 +54,7 @@ const CRATES: &[(&str, &[&str])] = &[
     ("tokenizers", &["engine"]),
     ("reqwest", &["web", "provider", "engine/store"]),
     ("rustls", &["web"]),
+    ("rustls_platform_verifier", &["web"]),
     ("nvml_wrapper", &["probe"]),
     ("indicatif", &["cli"]),
     ("clap", &["cli"]),

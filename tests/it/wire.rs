@@ -2,6 +2,7 @@
 //! server that keeps what it was sent.
 
 mod batch_route;
+#[cfg(target_os = "linux")]
 mod certificates;
 mod connections;
 pub mod facade;

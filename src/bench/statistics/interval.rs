@@ -85,6 +85,7 @@ impl Spread {
     pub fn shows(&self) -> Difference {
         match self.basis {
             Basis::Range => Difference::TooFewRepeats,
+            Basis::Bootstrap95 if self.low * SAME >= 1.0 && self.high <= SAME => Difference::Same,
             Basis::Bootstrap95 if self.low > 1.0 => Difference::More,
             Basis::Bootstrap95 if self.high < 1.0 => Difference::Less,
             Basis::Bootstrap95 => Difference::NotShown,
@@ -92,15 +93,20 @@ impl Spread {
     }
 }
 
+/// A ratio below this, and above one over it, is of no matter to anybody.
+const SAME: f64 = 1.01;
+
 /// Whether a ratio of two medians differs from 1.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Difference {
-    /// The whole interval lies above 1.
+    /// The whole interval lies within 1 % of 1, on one side of it or not.
+    Same,
+    /// Not the same, and the whole interval lies above 1.
     More,
-    /// The whole interval lies below 1.
+    /// Not the same, and the whole interval lies below 1.
     Less,
-    /// The interval holds 1: no difference is shown, which does not mean that there is none.
+    /// Not the same for certain, and the interval holds 1: no difference is shown, which does not mean that there is none.
     NotShown,
     /// There are fewer than [`FEWEST`] repeats.
     TooFewRepeats,
@@ -210,6 +216,24 @@ mod tests {
             assert_eq!(of.basis, Basis::Bootstrap95);
         }
         assert!(many.high - many.low < few.high - few.low);
+    }
+
+    #[test]
+    fn what_differs_by_less_than_one_percent_for_certain_is_called_the_same() {
+        let spread = |low, high| {
+            let median = f64::midpoint(low, high);
+            Spread { median, low, high, repeats: 10, basis: Basis::Bootstrap95 }
+        };
+        let cases = [
+            (0.999, 1.002, Difference::Same),
+            (1.001, 1.003, Difference::Same),
+            (0.985, 1.002, Difference::NotShown),
+            (1.005, 1.02, Difference::More),
+            (0.95, 0.999, Difference::Less),
+        ];
+        for (low, high, expected) in cases {
+            assert_eq!(spread(low, high).shows(), expected, "{low} to {high}");
+        }
     }
 
     #[test]

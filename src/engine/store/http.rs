@@ -97,9 +97,9 @@ impl Http {
                     "HF_ENDPOINT {endpoint:?} is not a web address such as https://huggingface.co"
                 )
             })?;
-        let mut builder = web::client()
-            .connect_timeout(Duration::from_secs(15))
-            .read_timeout(Duration::from_secs(60));
+        let builder = web::client().map_err(|error| format!("no https client: {error}"))?;
+        let mut builder =
+            builder.connect_timeout(Duration::from_secs(15)).read_timeout(Duration::from_secs(60));
         if is_loopback(&endpoint) {
             builder = builder.no_proxy();
         }

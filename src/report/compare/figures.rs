@@ -85,6 +85,7 @@ fn ratio(factor: Option<f64>, spread: Option<Spread>, more_is_better: bool) -> R
     let shows = spread.map(|of| of.shows());
     let shown = spread.zip(shows).map(|(of, shows)| {
         let word = match shows {
+            Difference::Same => "the same within 1 %",
             Difference::More => "more",
             Difference::Less => "less",
             Difference::NotShown => "no difference shown",
@@ -95,7 +96,7 @@ fn ratio(factor: Option<f64>, spread: Option<Spread>, more_is_better: bool) -> R
     let better = match shows {
         Some(Difference::More) => Some(more_is_better),
         Some(Difference::Less) => Some(!more_is_better),
-        Some(Difference::NotShown | Difference::TooFewRepeats) | None => None,
+        Some(Difference::Same | Difference::NotShown | Difference::TooFewRepeats) | None => None,
     };
     Ratio { factor: units::known(factor, units::ratio), shown, better }
 }

@@ -30,6 +30,7 @@ pub(super) fn tiles(report: &Report, html: &mut Html) {
             let ends = format!("{} to {}", units::significant(of.low), units::ratio(of.high));
             match of.shows() {
                 Difference::NotShown => format!(" ({ends}: no difference shown)"),
+                Difference::Same => format!(" ({ends}: the same within 1 %)"),
                 Difference::More | Difference::Less | Difference::TooFewRepeats => {
                     format!(" ({ends})")
                 }

@@ -112,6 +112,11 @@ fn with_repeats_a_difference_is_shown_or_it_is_said_that_none_is() {
     let text = compare(&before, &same);
     let throughput = text.lines().find(|line| line.contains("throughput")).unwrap();
     assert!(throughput.ends_with("no difference shown"), "{text}");
+    let exact = paced(&[1000, 1001, 999, 1000, 1002, 1001, 1000, 999, 1001, 1000]);
+    let same = paced(&[1002, 1003, 1001, 1002, 1004, 1003, 1002, 1001, 1003, 1002]);
+    let text = compare(&exact, &same);
+    let throughput = text.lines().find(|line| line.contains("throughput")).unwrap();
+    assert!(throughput.ends_with("the same within 1 %"), "{text}");
     let text = compare(&paced(&[100, 101]), &paced(&[105, 106]));
     assert!(text.contains("too few repeats to tell"), "{text}");
 }

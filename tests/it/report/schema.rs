@@ -153,7 +153,7 @@ fn repeats_limits_energy_and_doubts_have_valid_reports() {
     let value = check(&told.report().within(slo));
     let lane = &value["lanes"][1];
     assert_eq!(lane["spread"]["speedup"]["basis"], "bootstrap_95");
-    assert_eq!(lane["spread"]["against_sequential"], "not_shown");
+    assert_eq!(lane["spread"]["against_sequential"], "same");
     assert_eq!(lane["energy"]["joules"], 5.0);
     assert_eq!(lane["slo"]["share"], 1.0);
     assert_eq!(value["run"]["slo"]["ttft_s"], 0.5);

@@ -1,9 +1,11 @@
-//! Servers behind TLS: a certificate that the system trusts is taken, no other one is.
+//! Servers behind TLS: a certificate that the system trusts is taken, no other one is. On Linux,
+//! where a variable can say what the system trusts.
 
 use std::path::Path;
 use std::process::Output;
 use std::sync::Arc;
 
+use batchgen::provider::FailureKind;
 use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
 use rustls::ServerConfig;
 use rustls::crypto::ring;
@@ -12,6 +14,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsAcceptor;
 
 use super::answer;
+use super::heard::{open, spec};
 use super::scripted::Scripted;
 use crate::headless::{command, errors};
 
@@ -72,7 +75,6 @@ async fn run(home: &Path, address: &str, authorities: &Path) -> Output {
     tokio::task::spawn_blocking(move || command.output().unwrap()).await.unwrap()
 }
 
-#[cfg(target_os = "linux")]
 #[tokio::test]
 async fn certificates_are_checked_against_those_that_the_system_trusts() {
     let server = Scripted::start(|request| answer(&request.path)).await;
@@ -90,7 +92,7 @@ async fn certificates_are_checked_against_those_that_the_system_trusts() {
 
     let before = server.requests().len();
     let cases = [
-        ("localhost", &others, "invalid peer certificate: UnknownIssuer"),
+        ("localhost", &others, "its authority is not among those that this system trusts"),
         ("127.0.0.1", &ours, "certificate not valid for name \"127.0.0.1\""),
     ];
     for (address, authorities, problem) in cases {
@@ -99,10 +101,38 @@ async fn certificates_are_checked_against_those_that_the_system_trusts() {
         assert_eq!(refused.status.code(), Some(1), "{said}");
         let wanted = format!("cannot trust {address}:{port}: ");
         assert!(said.contains(&wanted) && said.contains(problem), "{said}");
-        assert!(
-            said.contains("SSL_CERT_FILE") && !said.contains("is the server running"),
-            "{said}"
-        );
+        assert!(!said.contains("is the server running"), "{said}");
     }
     assert_eq!(server.requests().len(), before, "something was sent to a server not trusted");
+}
+
+#[tokio::test]
+async fn where_nobody_is_trusted_servers_without_tls_are_asked_all_the_same() {
+    let server = Scripted::start(|request| answer(&request.path)).await;
+    let port = front(trust("ours").server, &server).await;
+    let home = tempfile::tempdir().unwrap();
+    let nobody = home.path().join("nobody.pem");
+    std::fs::write(&nobody, "").unwrap();
+    std::fs::write(home.path().join("words.txt"), "hi\n").unwrap();
+
+    let plain = run(home.path(), &server.address, &nobody).await;
+    assert_eq!(plain.status.code(), Some(0), "{}", errors(&plain));
+    let refused = run(home.path(), &format!("https://localhost:{port}"), &nobody).await;
+    let said = errors(&refused);
+    assert_eq!(refused.status.code(), Some(1), "{said}");
+    assert!(said.contains("ca-certificates"), "{said}");
+}
+
+/// Nothing heals by itself here, so nothing is asked again.
+#[tokio::test]
+async fn a_server_that_is_not_trusted_is_not_taken_for_one_that_is_down() {
+    let server = Scripted::start(|request| answer(&request.path)).await;
+    let port = front(trust("ours").server, &server).await;
+    let spec = spec("openai", &format!("https://localhost:{port}"));
+    let failure = match open(&spec).await {
+        Err(failure) => failure,
+        Ok(_) => panic!("a server that nobody vouches for was opened"),
+    };
+    assert_eq!(failure.kind, FailureKind::Protocol, "{failure}");
+    assert!(failure.message.contains(&format!("cannot trust localhost:{port}")), "{failure}");
 }

@@ -2,8 +2,10 @@
 
 use super::heads::HeadsCall;
 use super::rows::Best;
-use super::tile::TileFn;
+use super::simd::Simd;
+use super::tile::{MAX_ROWS, TileFn};
 use crate::engine::runners::cpu::form::{FORMS, Form};
+use crate::engine::runners::cpu::panel::PANEL_ROWS;
 
 /// Puts a position's key and value into their block.
 pub(super) type KeepFn = unsafe fn(*const f32, *const f32, usize, *mut u8, usize);
@@ -114,6 +116,8 @@ macro_rules! kernels {
             }
         }
 
+        const _: () = super::table::check::<$simd>(&$rows);
+
         /// The table of these kernels.
         pub(super) static KERNELS: super::table::Kernels = super::table::Kernels {
             rows: $rows.len(),
@@ -140,6 +144,17 @@ macro_rules! kernels {
             keep_exactly: entries::keep::<super::heads::Single>,
         };
     };
+}
+
+/// The kernels of tiles are found by their number of rows, and rows never cross a panel.
+pub(super) const fn check<S: Simd>(rows: &[usize]) {
+    let mut place = 0;
+    while place < rows.len() {
+        assert!(rows[place] == place + 1, "a number of rows is missing");
+        place += 1;
+    }
+    assert!(rows.len() <= MAX_ROWS && PANEL_ROWS.is_multiple_of(rows.len()));
+    assert!(matches!(S::QUERIES, 1 | 6 | 12), "attention has kernels for these alone");
 }
 
 macro_rules! by_rows {
