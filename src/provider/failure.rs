@@ -21,7 +21,7 @@ pub struct Failure {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum FailureKind {
-    /// The key is missing, wrong or lacks a permission.
+    /// The key is missing, wrong or lacks a permission; or the server is not shown to be who it says.
     Auth,
     /// Too many requests or tokens in a time.
     RateLimited,

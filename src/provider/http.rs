@@ -313,7 +313,7 @@ impl Http {
         let cause = self.scrub(&plain(&root_cause(error)));
         if let Some(problem) = web::distrusted(error) {
             let what = format!("cannot trust {server}: {}", self.scrub(&plain(&problem)));
-            let failure = Failure::new(FailureKind::Protocol, what);
+            let failure = Failure::new(FailureKind::Auth, what);
             // nothing was sent
             return Rejection { failure, again: Again::Never, definite: true };
         }

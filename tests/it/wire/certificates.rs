@@ -133,6 +133,6 @@ async fn a_server_that_is_not_trusted_is_not_taken_for_one_that_is_down() {
         Err(failure) => failure,
         Ok(_) => panic!("a server that nobody vouches for was opened"),
     };
-    assert_eq!(failure.kind, FailureKind::Protocol, "{failure}");
+    assert_eq!(failure.kind, FailureKind::Auth, "{failure}");
     assert!(failure.message.contains(&format!("cannot trust localhost:{port}")), "{failure}");
 }
