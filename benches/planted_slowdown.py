@@ -3,13 +3,15 @@
 
     cargo build --release
     python3 benches/planted_slowdown.py [--repeats 10] [--rows 8] [--tokens 32] [--model MODEL]
+    python3 benches/planted_slowdown.py --apart
     python3 benches/planted_slowdown.py --paced
 
-Three real runs of the same plan on the local engine: two alike, and one whose process is stopped
-for 5 of every 100 ms. The first is compared with both others, as `batchgen-tui compare` does it.
-How much a repeat varies says what can be found: docs/method.md has the rates. On a machine whose
-speed varies more than that, `--paced` still shows the whole way from the wire to the verdict: the
-runs are against a server of this script that sends a token every 10 ms, or every 10.5.
+Two pairs of real runs of the same plan on the local engine, each pair in turns: two alike, and two
+of which one's process is stopped for 5 of every 100 ms. `batchgen-tui compare` judges each pair.
+With `--apart` the runs of a pair are one after the other instead. How much a repeat varies, and how
+much the ratio of two that belong together, says what can be found: docs/method.md has the rates.
+With `--paced` the runs are against a server of this script that sends a token every 10 ms, or every
+10.5: the way from the wire to the verdict, whatever the machine does meanwhile.
 """
 import argparse
 import json
@@ -83,36 +85,52 @@ def paced(pace):
     return server
 
 
-def run(program, args, folder, name, slowed):
-    path = os.path.join(folder, f"{name}.json")
-    lanes = "sequential,async:8" if args.paced else "sequential,batched:8"
-    command = [program, "run", "--prompts", os.path.join(folder, "prompts.txt"), "--quiet",
-               "--lanes", lanes, "--repeats", str(args.repeats),
-               "--max-tokens", str(args.tokens), "--report", path]
-    command += ["--model", args.model] if args.model else []
-    if args.paced:
-        server = paced(PACE * (1.05 if slowed else 1.0))
-        address = f"http://127.0.0.1:{server.server_port}"
-        ended = subprocess.run(command + ["--provider", "openai", "--base-url", address],
-                               stdin=subprocess.DEVNULL)
-        server.shutdown()
-        server.server_close()
-        status = ended.returncode
-    else:
-        status = run_stopped_or_not(command + ["--ignore-eos"], slowed)
-    if status != 0:
-        sys.exit(f"{' '.join(command)} ended with {status}")
-    return path
+class Run:
+    """A run that was started, against a server of its own or on the local engine."""
+
+    def __init__(self, args, folder, name, slowed):
+        self.report = os.path.join(folder, f"{name}.json")
+        self.over = threading.Event()
+        self.server = paced(PACE * (1.05 if slowed else 1.0)) if args.paced else None
+        lanes = "sequential,async:8" if args.paced else "sequential,batched:8"
+        self.command = [args.program, "run", "--prompts", os.path.join(folder, "prompts.txt"),
+                        "--quiet", "--lanes", lanes, "--repeats", str(args.repeats),
+                        "--max-tokens", str(args.tokens), "--report", self.report]
+        if args.paced:
+            address = f"http://127.0.0.1:{self.server.server_port}"
+            self.command += ["--provider", "openai", "--base-url", address]
+        else:
+            self.command += ["--ignore-eos"]
+        self.command += ["--model", args.model] if args.model else []
+        self.command += [] if args.apart else ["--turns", os.path.join(folder, "turns")]
+        self.process = subprocess.Popen(self.command, stdin=subprocess.DEVNULL)
+        if slowed and not args.paced:
+            stop = (self.process.pid, self.over)
+            threading.Thread(target=stop_now_and_then, args=stop, daemon=True).start()
+
+    def end(self):
+        status = self.process.wait()
+        self.over.set()
+        if self.server:
+            self.server.shutdown()
+            self.server.server_close()
+        if status != 0:
+            sys.exit(f"{' '.join(self.command)} ended with {status}")
 
 
-def run_stopped_or_not(command, stopped):
-    process = subprocess.Popen(command, stdin=subprocess.DEVNULL)
-    over = threading.Event()
-    if stopped:
-        threading.Thread(target=stop_now_and_then, args=(process.pid, over), daemon=True).start()
-    status = process.wait()
-    over.set()
-    return status
+def pair(args, folder, slowed):
+    """Runs two, of which the second may be slowed, and says what `compare` says."""
+    first = Run(args, folder, "first", False)
+    if args.apart:
+        first.end()
+    second = Run(args, folder, "second", slowed)
+    if not args.apart:
+        first.end()
+    second.end()
+    for line in noise(first.report, second.report):
+        print(line)
+    compared = [args.program, "compare", first.report, second.report]
+    print(subprocess.run(compared, check=True, capture_output=True, text=True).stdout, flush=True)
 
 
 def stop_now_and_then(pid, over):
@@ -126,13 +144,15 @@ def stop_now_and_then(pid, over):
             return
 
 
-def noise(report):
-    """How much a repeat of each lane varies in throughput: standard deviation over mean."""
-    with open(report) as file:
-        lanes = json.load(file)["lanes"]
-    figures = [[repeat["output_tokens_per_s"] for repeat in lane["repeats"]] for lane in lanes]
-    shares = [statistics.stdev(of) / statistics.mean(of) for of in figures]
-    return ", ".join(f"{lane['label']} {share:.1%}" for lane, share in zip(lanes, shares))
+def noise(first, second):
+    """How much throughput varies: standard deviation over mean, of a repeat and of a ratio."""
+    reports = [json.load(open(report)) for report in (first, second)]
+    for ours, theirs in zip(*(report["lanes"] for report in reports)):
+        a, b = ([repeat["output_tokens_per_s"] for repeat in lane["repeats"]]
+                for lane in (ours, theirs))
+        share = [f"{statistics.stdev(of) / statistics.mean(of):.1%}"
+                 for of in (a, b, [after / before for before, after in zip(a, b)])]
+        yield f"{ours['label']} varies by {share[0]} and {share[1]}, the ratio of two by {share[2]}"
 
 
 def main():
@@ -140,6 +160,7 @@ def main():
     parser.add_argument("--program", default=os.path.join(ROOT, "target/release/batchgen-tui"))
     parser.add_argument("--model")
     parser.add_argument("--paced", action="store_true")
+    parser.add_argument("--apart", action="store_true")
     parser.add_argument("--repeats", type=int, default=10)
     parser.add_argument("--rows", type=int, default=8)
     parser.add_argument("--tokens", type=int, default=32)
@@ -147,15 +168,9 @@ def main():
     with tempfile.TemporaryDirectory() as folder:
         with open(os.path.join(folder, "prompts.txt"), "w") as file:
             file.writelines(f"Tell me about the number {row}.\n" for row in range(args.rows))
-        first = run(args.program, args, folder, "first", False)
-        slowed = run(args.program, args, folder, "slowed", True)
-        again = run(args.program, args, folder, "again", False)
-        for name, report in [("first", first), ("again", again), ("slowed", slowed)]:
-            print(f"a repeat varies, {name}: {noise(report)}")
-        for title, other in [("the same again", again), ("slowed by 5 %", slowed)]:
+        for title, slowed in [("the same again", False), ("slowed by 5 %", True)]:
             print(f"== {title}")
-            print(subprocess.run([args.program, "compare", first, other], check=True,
-                                 capture_output=True, text=True).stdout)
+            pair(args, folder, slowed)
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ pub mod replay;
 pub mod run;
 pub mod statistics;
 pub mod sweep;
+pub mod turns;
 pub mod verify;
 
 pub use run::{Controls, Job, RunHandle, start};

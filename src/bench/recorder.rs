@@ -9,7 +9,9 @@ mod row;
 mod serving;
 mod timeline;
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
+
+use jiff::Timestamp;
 
 pub use load::{CpuShares, Load};
 pub use pass::{Pass, PeakMemory};
@@ -39,6 +41,8 @@ pub struct Recorder {
     /// Index of the lane that agreement is measured against.
     pub reference: usize,
     rows: usize,
+    /// A moment of the run, and what time it was then.
+    clock: Option<(Duration, Timestamp)>,
 }
 
 /// One lane and its passes over the list.
@@ -108,7 +112,19 @@ impl Recorder {
             finished: false,
             reference: reference.unwrap_or(0),
             rows,
+            clock: None,
         }
+    }
+
+    /// Says what time it is now, so that passes know when they began.
+    pub(super) fn begins_at(&mut self, now: Instant, time: Timestamp) {
+        self.clock = Some((now.saturating_duration_since(self.epoch), time));
+    }
+
+    /// A moment of the run as a time of day, where that is known.
+    fn time_of(&self, at: Duration) -> Option<Timestamp> {
+        let (then, time) = self.clock?;
+        time.checked_add(at.checked_sub(then)?).ok()
     }
 
     /// How many prompts the list has.
@@ -132,20 +148,7 @@ impl Recorder {
                 self.preparing = None;
                 self.running = Some(lane);
                 self.set_state(lane, LaneState::Running);
-                let rows = self.rows;
-                if let Some(lane) = self.lanes.get_mut(lane) {
-                    match lane.passes.iter_mut().find(|pass| pass.repeat == repeat) {
-                        Some(resumed) => resumed.go_on(at),
-                        None => {
-                            lane.passes.push(Pass::new(
-                                repeat,
-                                rows,
-                                at,
-                                lane.spec.mode.batch_size(),
-                            ));
-                        }
-                    }
-                }
+                self.start_pass(lane, repeat, at);
             }
             RunEvent::Provider(crate::provider::Event::Notice(text)) => self.notices.push(text),
             RunEvent::Provider(event) => {
@@ -186,6 +189,19 @@ impl Recorder {
         }
     }
 
+    fn start_pass(&mut self, lane: usize, repeat: usize, at: Duration) {
+        let (rows, began_at) = (self.rows, self.time_of(at));
+        let Some(lane) = self.lanes.get_mut(lane) else { return };
+        match lane.passes.iter_mut().find(|pass| pass.repeat == repeat) {
+            Some(resumed) => resumed.go_on(at),
+            None => {
+                let mut pass = Pass::new(repeat, rows, at, lane.spec.mode.batch_size());
+                pass.began_at = began_at;
+                lane.passes.push(pass);
+            }
+        }
+    }
+
     fn running_pass(&mut self) -> Option<&mut Pass> {
         self.lanes[self.running?].passes.last_mut()
     }
@@ -205,7 +221,7 @@ impl Recorder {
     }
 
     /// When the last thing that is known happened, from the epoch of the run.
-    pub fn last_moment(&self) -> std::time::Duration {
+    pub fn last_moment(&self) -> Duration {
         let passes = self.lanes.iter().flat_map(|lane| &lane.passes);
         let ends = passes.map(|pass| pass.started + pass.finished.unwrap_or_default());
         ends.max().unwrap_or_default()

@@ -35,6 +35,7 @@ pub fn start(recorded: Recorded) -> RunHandle {
         recorder: Recorder::new(&recorded.job.plan, rows, epoch),
         events,
         controls: Controls::of_cancel(cancel.clone()),
+        turns: None,
     };
     tokio::spawn(play(recorded.recorder, epoch, sender, cancel));
     handle

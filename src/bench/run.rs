@@ -11,12 +11,14 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
 
+use jiff::Timestamp;
 use tokio::sync::mpsc::{self, UnboundedReceiver};
 use tokio_util::sync::CancellationToken;
 
 use super::event::Stamp;
 use super::journal::{Journal, Restored};
 use super::recorder::Recorder;
+use super::turns::Turns;
 use crate::config::Plan;
 use crate::prompts::PromptList;
 use crate::provider::{BatchSize, OpenProvider};
@@ -36,7 +38,7 @@ pub struct RunHandle {
     /// Name of the run, also the name of its folder.
     pub id: String,
     /// When it was started, also by an earlier session.
-    pub started_at: jiff::Timestamp,
+    pub started_at: Timestamp,
     /// The run's folder, where its journal grows.
     pub folder: PathBuf,
     /// Where the record begins: empty, or what an earlier session finished. Apply the events
@@ -47,6 +49,9 @@ pub struct RunHandle {
     pub events: UnboundedReceiver<Stamp>,
     /// How to steer it.
     pub controls: Controls,
+    /// The last turn lasts until this is dropped, so that the other run's does not begin while
+    /// reports of this one are written.
+    pub turns: Option<Arc<Turns>>,
 }
 
 /// Steers a run from outside.
@@ -84,10 +89,11 @@ pub type Between = Box<dyn FnMut(&Recorder) + Send>;
 /// # Errors
 /// When the journal cannot be created.
 pub fn start(job: Job, providers: Arc<dyn OpenProvider>, runs: &Path) -> anyhow::Result<RunHandle> {
-    start_with(job, providers, runs, |_| Box::new(|_| ()))
+    start_with(job, providers, runs, None, |_| Box::new(|_| ()))
 }
 
-/// As [`start`]; `between` is made once the name of the run is known.
+/// As [`start`], in turns with another run if there are any; `between` is made once the name of
+/// the run is known.
 ///
 /// # Errors
 /// When the journal cannot be created.
@@ -95,21 +101,29 @@ pub fn start_with(
     job: Job,
     providers: Arc<dyn OpenProvider>,
     runs: &Path,
+    turns: Option<Turns>,
     between: impl FnOnce(&Journal) -> Between,
 ) -> anyhow::Result<RunHandle> {
     let journal = Journal::create(runs, &job)?;
     let recorder = Recorder::new(&job.plan, job.prompts.prompts.len(), Instant::now());
     let between = between(&journal);
-    Ok(spawn(Restored { job, journal, recorder }, providers, between))
+    Ok(spawn(Restored { job, journal, recorder }, providers, turns, between))
 }
 
 /// Goes on with a run that an earlier session did not finish.
 pub fn resume(restored: Restored, providers: Arc<dyn OpenProvider>, between: Between) -> RunHandle {
-    spawn(restored, providers, between)
+    spawn(restored, providers, None, between)
 }
 
-fn spawn(run: Restored, providers: Arc<dyn OpenProvider>, between: Between) -> RunHandle {
-    let Restored { job, journal, recorder } = run;
+fn spawn(
+    run: Restored,
+    providers: Arc<dyn OpenProvider>,
+    turns: Option<Turns>,
+    between: Between,
+) -> RunHandle {
+    let Restored { job, journal, mut recorder } = run;
+    recorder.begins_at(Instant::now(), Timestamp::now());
+    let turns = turns.map(Arc::new);
     let (sender, events) = mpsc::unbounded_channel();
     let controls = Controls { cancel: CancellationToken::new(), batch_size: BatchSize::new(1) };
     let handle = RunHandle {
@@ -119,9 +133,10 @@ fn spawn(run: Restored, providers: Arc<dyn OpenProvider>, between: Between) -> R
         recorder: recorder.clone(),
         events,
         controls: controls.clone(),
+        turns: turns.clone(),
     };
     let runner = runner::Runner::new(job, journal, recorder, providers, controls, sender);
-    tokio::spawn(runner.run(between));
+    tokio::spawn(runner.run(turns, between));
     handle
 }
 

@@ -4,10 +4,12 @@
 //! the default of NumPy and R).
 
 mod interval;
+mod ranks;
 
 use serde::{Deserialize, Serialize};
 
 pub use interval::{Basis, Difference, FEWEST, Spread};
+pub use ranks::FEWEST_PAIRS;
 
 /// Location and tail of a sample, in the sample's unit.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]

@@ -127,6 +127,10 @@ pub struct RunArgs {
     /// What is run, and how.
     #[command(flatten)]
     pub run: RunFlags,
+    /// Take turns, pass by pass, with another run that is given the same folder; then `compare`
+    /// compares their passes pair by pair
+    #[arg(long, value_name = "FOLDER", help_heading = "Run")]
+    pub turns: Option<PathBuf>,
     /// What is told.
     #[command(flatten)]
     pub output: OutputFlags,

@@ -20,6 +20,7 @@ use super::signals::Signals;
 use super::{export_batch, import_batch, man, models, presets, providers, report as again, themes};
 use crate::bench::Job;
 use crate::bench::journal::Restored;
+use crate::bench::turns::Turns;
 use crate::config::{
     Layer, Mode, Paths, ProviderLayer, Resolved, RunRequest, command_line, quoted, resolve, settle,
 };
@@ -56,8 +57,10 @@ pub async fn dispatch(cli: Cli) -> Result<Exit, Failed> {
     let out = &mut std::io::stdout();
     match cli.command {
         None => workbench(&cli.run, &paths).await,
-        Some(Command::Run(args)) => headless(&args.run.request(), &args.output, &paths).await,
-        Some(Command::Sweep(args)) => headless(&args.request(), &args.output, &paths).await,
+        Some(Command::Run(args)) => {
+            headless(&args.run.request(), &args.output, args.turns.as_deref(), &paths).await
+        }
+        Some(Command::Sweep(args)) => headless(&args.request(), &args.output, None, &paths).await,
         Some(Command::Resume(args)) => resume(&args, &paths).await,
         Some(Command::Compare(args)) => compare(&args, out),
         Some(Command::Report(args)) => again::again(&args, &paths.runs(), out).map_err(usage),
@@ -134,6 +137,7 @@ async fn workbench(flags: &RunFlags, paths: &Paths) -> Result<Exit, Failed> {
 async fn headless(
     request: &RunRequest,
     output: &OutputFlags,
+    turns: Option<&Path>,
     paths: &Paths,
 ) -> Result<Exit, Failed> {
     let registry = registry(paths)?;
@@ -150,7 +154,8 @@ async fn headless(
         registry.check(plan.provider_of(place), lane.mode == Mode::Offline).map_err(usage)?;
     }
     let job = Job { plan, prompts: Arc::new(prompts) };
-    Ok(headless.run(job, &paths.runs()).await?)
+    let turns = turns.map(Turns::join).transpose().map_err(usage)?;
+    Ok(headless.run(job, &paths.runs(), turns).await?)
 }
 
 async fn resume(args: &ResumeArgs, paths: &Paths) -> Result<Exit, Failed> {

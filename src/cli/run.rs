@@ -11,6 +11,7 @@ use super::progress::Progress;
 use super::signals::Signals;
 use crate::bench::journal::{Journal, Restored};
 use crate::bench::run::Between;
+use crate::bench::turns::Turns;
 use crate::bench::{self, Job, RunHandle};
 use crate::provider::OpenProvider;
 use crate::report::{Report, RunFacts};
@@ -26,17 +27,18 @@ pub struct Headless {
 }
 
 impl Headless {
-    /// Runs a job to its end.
+    /// Runs a job to its end, in turns with another run if there are any.
     ///
     /// # Errors
     /// When the run's folder or a report cannot be written.
-    pub async fn run(&self, job: Job, runs: &Path) -> anyhow::Result<Exit> {
+    pub async fn run(&self, job: Job, runs: &Path, turns: Option<Turns>) -> anyhow::Result<Exit> {
         if job.prompts.prompts.is_empty() {
             eprintln!("the prompt list {} is empty: there is nothing to run", job.prompts.name);
             return Ok(Exit::Done);
         }
         let between = |journal: &Journal| self.between(&job, journal);
-        let handle = bench::run::start_with(job.clone(), self.providers.clone(), runs, between)?;
+        let providers = self.providers.clone();
+        let handle = bench::run::start_with(job.clone(), providers, runs, turns, between)?;
         self.follow(job, handle).await
     }
 

@@ -5,6 +5,7 @@
 mod changes;
 mod figures;
 mod outputs;
+mod pairs;
 mod show;
 
 use std::collections::HashMap;
@@ -47,6 +48,8 @@ pub(super) struct Compared {
     /// The letters of the reports that the figures are of.
     pub letters: Vec<String>,
     pub figures: Vec<Row>,
+    /// How the ratios were made, where that is not the usual way.
+    pub method: Vec<String>,
     /// Which outputs changed.
     pub outputs: Vec<String>,
 }
@@ -113,6 +116,7 @@ fn compared(label: &str, reports: &[Report]) -> Compared {
         label: safe(label),
         changed: Vec::new(),
         figures: Vec::new(),
+        method: Vec::new(),
         outputs: Vec::new(),
         letters,
     };
@@ -124,6 +128,7 @@ fn compared(label: &str, reports: &[Report]) -> Compared {
     if lanes.len() < reports.len() {
         of.changed.push(format!("only in {}", of.letters.join(", ")));
     }
+    let mut in_turns = Vec::new();
     for (place, other) in others {
         let named = |line: String| match reports.len() {
             0..=2 => line,
@@ -131,8 +136,14 @@ fn compared(label: &str, reports: &[Report]) -> Compared {
         };
         of.changed.extend(changes::of_lanes(first, other).into_iter().map(named));
         of.outputs.extend(outputs::changed(first, other).into_iter().map(named));
+        let pairs = pairs::pairs(first, other);
+        let told =
+            |pairs: &Vec<_>| format!("run in turns: ratios of {} pairs of passes", pairs.len());
+        of.method.extend(pairs.as_ref().map(told).map(named));
+        in_turns.push(pairs);
     }
-    of.figures = figures::rows(&lanes.iter().map(|(_, lane)| *lane).collect::<Vec<_>>());
+    let lanes: Vec<&Lane> = lanes.iter().map(|(_, lane)| *lane).collect();
+    of.figures = figures::rows(&lanes, &in_turns);
     of
 }
 

@@ -228,7 +228,9 @@ fn bounded(lane: &Lane, figure: Figure, comparison: Comparison, bound: f64) -> (
 fn interval(of: &Spread, unit: Unit) -> String {
     let (low, high) = (unit.format(of.low), unit.format(of.high));
     match of.basis {
-        Basis::Bootstrap95 => format!("95 % interval {low} to {high}, {} repeats", of.repeats),
+        Basis::Bootstrap95 | Basis::Rank95 => {
+            format!("95 % interval {low} to {high}, {} repeats", of.repeats)
+        }
         Basis::Range => format!("{low} to {high} in {} repeats", of.repeats),
     }
 }

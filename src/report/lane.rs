@@ -162,6 +162,9 @@ pub struct Repeat {
     pub repeat: usize,
     /// The lane's figures and rows are those of this pass.
     pub reported: bool,
+    /// When it began, RFC 3339; absent where it was interrupted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub started_at: Option<jiff::Timestamp>,
     /// Why it ended early.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub failure: Option<LaneFailure>,

@@ -396,7 +396,7 @@ where
 
     /// Follows a run from here on.
     fn follow(&mut self, handle: RunHandle, plan: Plan, prompts: Arc<PromptList>) -> Session {
-        let RunHandle { id, started_at, folder, recorder, events, controls } = handle;
+        let RunHandle { id, started_at, folder, recorder, events, controls, turns: _ } = handle;
         let start = RunStart { id, folder, started_at, recorder };
         self.running = Some(Running { events: Some(events), controls });
         Session::new(start, plan, prompts)

@@ -34,4 +34,5 @@ mod tiny_models;
 mod tiny_tokenizer;
 mod tokenizer;
 mod tui;
+mod turns;
 mod wire;

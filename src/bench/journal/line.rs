@@ -185,6 +185,9 @@ pub(super) struct PassEnd {
     /// When it began, seconds from the start of the run.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub started_s: Option<f64>,
+    /// See [`Pass::began_at`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub began_at: Option<Timestamp>,
     /// Output tokens over time.
     #[serde(default, skip_serializing_if = "Buckets::is_empty")]
     pub throughput: Buckets,
@@ -247,6 +250,7 @@ impl PassEnd {
             lags: pass.lags.clone(),
             batch_sizes: sizes.collect(),
             started_s: Some(pass.started.as_secs_f64()),
+            began_at: pass.began_at,
             throughput: Buckets::of(&pass.throughput),
             steps_over_time: Buckets::of(&pass.steps_over_time),
             rows_over_time: Buckets::of(&pass.rows_over_time),

@@ -249,6 +249,7 @@ fn take_end(recorder: &mut Recorder, end: PassEnd) -> anyhow::Result<()> {
     let memory: Option<Vec<_>> = end.memory.into_iter().map(at).collect();
     pass.memory = memory.context("the time of a memory reading makes no sense")?;
     pass.engine = end.engine;
+    pass.began_at = end.began_at;
     if let Some(started) = end.started_s {
         pass.started = duration(started).context("its start makes no sense")?;
     }

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::{Load, RowRecord, RowState, Serving, Timeline};
@@ -16,6 +17,8 @@ pub struct Pass {
     pub repeat: usize,
     /// When it began, from the epoch of the run.
     pub started: Duration,
+    /// The time of day then; absent where that is not known, and after an interruption.
+    pub began_at: Option<Timestamp>,
     /// When it ended.
     pub finished: Option<Duration>,
     /// One a prompt, in the order of the list.
@@ -96,6 +99,7 @@ impl Pass {
         Self {
             repeat,
             started: at,
+            began_at: None,
             finished: None,
             rows: vec![RowRecord::default(); rows],
             done: 0,
@@ -128,6 +132,7 @@ impl Pass {
     pub(super) fn go_on(&mut self, at: Duration) {
         let spent = self.finished.take().or_else(|| self.last_event()).unwrap_or_default();
         self.set_clock(at, spent);
+        self.began_at = None;
         self.failure = None;
         for row in self.rows.iter_mut().filter(|row| !row.ended()) {
             *row = RowRecord::default();
@@ -458,7 +463,7 @@ mod tests {
             let mut pass = Pass::new(1, 2, Duration::ZERO, None);
             for (row, (name, _)) in ages.iter().enumerate() {
                 let rows = vec![(row, row.to_string())];
-                let at = jiff::Timestamp::UNIX_EPOCH;
+                let at = Timestamp::UNIX_EPOCH;
                 let planned = JobEvent::Planned { name: (*name).into(), at, rows };
                 pass.apply(Duration::ZERO, Event::Job(planned));
             }

@@ -13,6 +13,7 @@ use super::{Between, Controls, Job};
 use crate::bench::event::{RunEvent, Stamp};
 use crate::bench::journal::Journal;
 use crate::bench::recorder::Recorder;
+use crate::bench::turns::Turns;
 use crate::config::Mode;
 use crate::probe::Probe;
 use crate::provider::{
@@ -104,8 +105,9 @@ impl Runner {
     }
 
     /// Runs every lane, `repeats` times. Every second repeat runs the lanes in reverse order, so
-    /// that a machine that becomes slower or faster favours none of them.
-    pub async fn run(mut self, mut between: Between) {
+    /// that a machine that becomes slower or faster favours none of them. With another run to take
+    /// turns with, each pass is one.
+    pub async fn run(mut self, turns: Option<Arc<Turns>>, mut between: Between) {
         let mut is_first = true;
         for repeat in 0..self.job.plan.repeats {
             let order = order(self.job.plan.lanes.len(), repeat);
@@ -113,10 +115,11 @@ impl Runner {
                 if self.is_done(lane, repeat) {
                     continue;
                 }
+                let turn = self.turn(turns.as_deref()).await;
                 if !std::mem::take(&mut is_first) && !self.controls.cancel.is_cancelled() {
                     between(&self.log.recorder);
                 }
-                self.run_lane(lane, repeat).await;
+                self.run_lane(lane, repeat, turn).await;
                 self.close_unneeded(&order[place + 1..], repeat);
             }
         }
@@ -131,8 +134,24 @@ impl Runner {
             .any(|pass| pass.repeat == repeat && pass.finished.is_some() && pass.failure.is_none())
     }
 
-    async fn run_lane(&mut self, index: usize, repeat: usize) {
-        let (provider, spending) = match self.provider(index).await {
+    /// Waits for this run's turn, if it takes turns.
+    async fn turn(&mut self, turns: Option<&Turns>) -> Result<(), Failure> {
+        let Some(turns) = turns else { return Ok(()) };
+        let cancel = self.controls.cancel.clone();
+        let waits = |line| self.log.now(RunEvent::Preparing(line));
+        match turns.next(&cancel, waits).await {
+            Ok(Some(())) => Ok(()),
+            Ok(None) => Err(Failure::cancelled()),
+            Err(error) => Err(Failure::new(FailureKind::Internal, format!("{error:#}"))),
+        }
+    }
+
+    async fn run_lane(&mut self, index: usize, repeat: usize, turn: Result<(), Failure>) {
+        let opened = match turn {
+            Ok(()) => self.provider(index).await,
+            Err(failure) => Err(failure),
+        };
+        let (provider, spending) = match opened {
             Ok(opened) => opened,
             Err(failure) => {
                 self.log.now(RunEvent::LaneStarted { lane: index, repeat });

@@ -1,5 +1,6 @@
 //! The figures of one lane in several reports.
 
+use super::pairs::Pairs;
 use crate::bench::statistics::{Difference, Spread};
 use crate::report::spread::{Read, values};
 use crate::report::{Figures, Lane};
@@ -47,13 +48,16 @@ fn energy(of: &Figures) -> Option<f64> {
     of.energy.as_ref()?.joules_per_1000_output_tokens
 }
 
-/// The figures that at least one of the lanes has.
-pub(super) fn rows(lanes: &[&Lane]) -> Vec<Row> {
-    FIGURES.iter().filter_map(|figure| row(lanes, figure)).collect()
+/// The figures that at least one of the lanes has; `in_turns` has one a lane after the first.
+pub(super) fn rows(lanes: &[&Lane], in_turns: &[Option<Pairs<'_>>]) -> Vec<Row> {
+    FIGURES.iter().filter_map(|figure| row(lanes, in_turns, figure)).collect()
 }
 
-fn row(lanes: &[&Lane], (name, read, format, more_is_better): &Figure) -> Option<Row> {
-    // the median over the repeats, as the ratio is of medians
+fn row(
+    lanes: &[&Lane],
+    in_turns: &[Option<Pairs<'_>>],
+    (name, read, format, more_is_better): &Figure,
+) -> Option<Row> {
     let median = |lane: &&Lane| {
         let spread = Spread::of(&values(lane, *read));
         spread.map(|of| of.median).or_else(|| read(&lane.figures))
@@ -69,7 +73,10 @@ fn row(lanes: &[&Lane], (name, read, format, more_is_better): &Figure) -> Option
         let factor = known[place + 1].zip(known[0]).map(|(now, before)| now / before);
         // peaks of memory do not scatter like times: an interval would be of nothing
         let scatters = !name.starts_with("memory");
-        let spread = Spread::of_ratio(&values(first, *read), &values(other, *read));
+        let spread = match in_turns[place].as_ref().and_then(|pairs| ratios(pairs, *read)) {
+            Some(ratios) => Spread::of_pairs(&ratios),
+            None => Spread::of_ratio(&values(first, *read), &values(other, *read)),
+        };
         let spread = spread.filter(|_| scatters);
         ratio(factor, spread, *more_is_better)
     };
@@ -78,6 +85,11 @@ fn row(lanes: &[&Lane], (name, read, format, more_is_better): &Figure) -> Option
         values: lanes.iter().zip(&known).map(shown).collect(),
         ratios: others.iter().enumerate().map(ratio).collect(),
     })
+}
+
+/// A figure's ratio in every pair; `None` where one has none.
+fn ratios(pairs: &Pairs<'_>, read: Read) -> Option<Vec<f64>> {
+    pairs.iter().map(|(a, b)| Some(read(&b.figures)? / read(&a.figures)?)).collect()
 }
 
 fn ratio(factor: Option<f64>, spread: Option<Spread>, more_is_better: bool) -> Ratio {

@@ -62,6 +62,7 @@ impl Comparison {
         for lane in &self.lanes {
             let mut lines = lane.changed.clone();
             lines.extend(aligned(&cells(lane)));
+            lines.extend(lane.method.iter().cloned());
             lines.extend(lane.outputs.iter().cloned());
             section(&mut text, &lane.label, &lines);
         }
@@ -89,6 +90,7 @@ impl Comparison {
                 }
                 text.push('\n');
             }
+            list(&mut text, "", &lane.method);
             list(&mut text, "", &lane.outputs);
         }
         text

@@ -81,7 +81,7 @@ fn judge(
     let spread = Spread::of_ratio(&was, &is);
     let ratio = spread.map_or(is_read / was_read, |of| of.median);
     // how good the change may be at best, where the repeats are enough to tell
-    let best = match spread.filter(|of| of.basis == Basis::Bootstrap95) {
+    let best = match spread.filter(|of| of.basis == Basis::Rank95) {
         Some(of) if *more_is_better => of.high,
         Some(of) => of.low,
         None => ratio,

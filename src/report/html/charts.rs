@@ -48,7 +48,9 @@ fn whiskers(lanes: &[(usize, &Lane)]) -> &'static str {
     let mut spreads = lanes.iter().filter_map(|(_, lane)| lane.spread?.output_tokens_per_s);
     match spreads.next().map(|spread| spread.basis) {
         None => "",
-        Some(Basis::Bootstrap95) => "; whiskers: 95 % interval of the median of the repeats",
+        Some(Basis::Bootstrap95 | Basis::Rank95) => {
+            "; whiskers: 95 % interval of the median of the repeats"
+        }
         Some(Basis::Range) => "; whiskers: smallest to largest of the repeats",
     }
 }

@@ -23,6 +23,7 @@ pub(in crate::report) fn comparison(of: &Comparison) -> String {
             html.element("h2", &[], &lane.label);
             lines(html, "reasons", &lane.changed);
             table(lane, html);
+            lines(html, "reasons", &lane.method);
             lines(html, "reasons", &lane.outputs);
         }
     })

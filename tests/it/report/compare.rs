@@ -121,6 +121,37 @@ fn with_repeats_a_difference_is_shown_or_it_is_said_that_none_is() {
     assert!(text.contains("too few repeats to tell"), "{text}");
 }
 
+/// Its passes begin at these moments, milliseconds, and take half a second.
+fn timed(mut report: Report, starts: impl Iterator<Item = i64>) -> Report {
+    for (pass, at) in report.lanes[0].repeats.iter_mut().zip(starts) {
+        pass.started_at = Some(jiff::Timestamp::from_millisecond(at).unwrap());
+        pass.figures.wall_s = Some(0.5);
+    }
+    report
+}
+
+#[test]
+fn passes_in_turns_are_compared_pair_by_pair() {
+    // the machine's speed wanders by a third, the second run takes 5 % longer than the first
+    let before = paced(&[100, 120, 140, 100, 120, 140, 100, 120, 140, 100]);
+    let after = paced(&[105, 126, 147, 105, 126, 147, 106, 126, 147, 105]);
+    let before = timed(before, (0..).map(|pass| 1000 * pass));
+    let in_turns = timed(after.clone(), (0..).map(|pass| 1000 * pass + 500));
+    let text = compare(&before, &in_turns);
+    let throughput = text.lines().find(|line| line.contains("throughput")).unwrap();
+    assert!(throughput.ends_with(": less") && throughput.contains("0.952×"), "{text}");
+    assert!(text.contains("run in turns: ratios of 10 pairs of passes"), "{text}");
+
+    let at_once = timed(after.clone(), (0..).map(|pass| 1000 * pass + 400));
+    let one_after_another = timed(after.clone(), (0..).map(|pass| 1000 * pass + 20_000));
+    for other in [after, at_once, one_after_another] {
+        let text = compare(&before, &other);
+        let throughput = text.lines().find(|line| line.contains("throughput")).unwrap();
+        assert!(throughput.ends_with("no difference shown"), "{text}");
+        assert!(!text.contains("in turns"), "{text}");
+    }
+}
+
 #[test]
 fn several_reports_are_compared_with_the_first() {
     let reports = [paced(&[100]), paced(&[50]), paced(&[200])];

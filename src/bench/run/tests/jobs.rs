@@ -60,7 +60,7 @@ impl Provider for Looker {
             std::fs::read_to_string(run.path().join("journal.jsonl")).unwrap()
         };
         let look = |what: &str| self.saw.lock().unwrap().push(journal().contains(what));
-        let at = jiff::Timestamp::now();
+        let at = Timestamp::now();
         keeper.keep(JobEvent::Planned { name: name.clone(), at, rows }).await?;
         look("{\"planned\":{\"name\":\"n\"");
         [0, 1].into_iter().for_each(|place| sink.send(row(place)));

@@ -1,0 +1,101 @@
+//! Two real runs that take turns, and what `compare` makes of them.
+
+use std::path::Path;
+use std::process::{Child, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use jiff::Timestamp;
+use serde_json::Value;
+
+use crate::headless::{command, errors, workplace};
+
+const RUN: &str = "run --model ./model --prompts words.txt --raw --max-tokens 5 --ignore-eos \
+                   --lanes sequential,batched:2 --turns turns --quiet";
+
+fn start(home: &Path, report: &str, repeats: usize) -> Child {
+    let mut command = command(home, &format!("{RUN} --repeats {repeats} --report {report}"));
+    command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
+}
+
+fn until(so: impl Fn() -> bool) {
+    let started = Instant::now();
+    while !so() {
+        assert!(started.elapsed() < Duration::from_secs(60), "waited for a minute");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
+fn ended_well(child: Child) {
+    let output: Output = child.wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(0), "{}", errors(&output));
+}
+
+/// From when to when every pass of a report ran.
+fn passes(home: &Path, report: &str) -> Vec<(Timestamp, Timestamp)> {
+    let report: Value = serde_json::from_slice(&std::fs::read(home.join(report)).unwrap()).unwrap();
+    let repeats = report["lanes"].as_array().unwrap().iter().flat_map(|lane| {
+        let repeats = lane["repeats"].as_array().unwrap();
+        repeats.iter().map(|repeat| {
+            let start: Timestamp = repeat["started_at"].as_str().unwrap().parse().unwrap();
+            let wall = Duration::from_secs_f64(repeat["wall_s"].as_f64().unwrap());
+            (start, start + wall)
+        })
+    });
+    let mut passes: Vec<_> = repeats.collect();
+    passes.sort_unstable();
+    passes
+}
+
+#[test]
+fn passes_are_taken_in_turns_and_compared_pair_by_pair() {
+    let home = workplace();
+    let (a, b) = (start(home.path(), "a.json", 6), start(home.path(), "b.json", 6));
+    ended_well(a);
+    ended_well(b);
+    let (a, b) = (passes(home.path(), "a.json"), passes(home.path(), "b.json"));
+    assert_eq!((a.len(), b.len()), (12, 12));
+    let pairs: Vec<_> = a.into_iter().zip(b).flat_map(|(a, b)| [a.min(b), a.max(b)]).collect();
+    assert!(pairs.is_sorted(), "a pair is over before the next: {pairs:?}");
+    pairs.windows(2).for_each(|of| assert!(of[0].1 <= of[1].0, "two passes at once: {of:?}"));
+    let compared = command(home.path(), "compare a.json b.json").output().unwrap();
+    let text = String::from_utf8(compared.stdout).unwrap();
+    assert_eq!(text.matches("run in turns: ratios of 6 pairs of passes").count(), 2, "{text}");
+    // a report has no turns with itself
+    let compared = command(home.path(), "compare a.json a.json").output().unwrap();
+    assert!(!String::from_utf8(compared.stdout).unwrap().contains("in turns"));
+}
+
+#[test]
+fn a_run_goes_on_alone_where_the_other_was_killed() {
+    let home = workplace();
+    let (a, mut b) = (start(home.path(), "a.json", 6), start(home.path(), "b.json", 1000));
+    // it is written after a pass
+    until(|| std::fs::metadata(home.path().join("b.json")).is_ok_and(|file| file.len() > 0));
+    b.kill().unwrap();
+    b.wait().unwrap();
+    ended_well(a);
+    assert_eq!(passes(home.path(), "a.json").len(), 12);
+}
+
+#[test]
+fn a_third_run_is_refused_and_whoever_waits_can_be_stopped() {
+    let home = workplace();
+    let first = start(home.path(), "a.json", 1000);
+    let second = start(home.path(), "b.json", 1000);
+    until(|| home.path().join("turns/second.passes").is_file());
+    let third = start(home.path(), "c.json", 1).wait_with_output().unwrap();
+    assert_eq!(third.status.code(), Some(2), "{}", errors(&third));
+    assert!(errors(&third).contains("two other runs take turns there"), "{}", errors(&third));
+    for mut child in [first, second] {
+        child.kill().unwrap();
+        child.wait().unwrap();
+    }
+
+    let waiting = start(home.path(), "d.json", 1);
+    until(|| std::fs::read(home.path().join("turns/first.passes")).is_ok_and(|of| of == b"0"));
+    std::thread::sleep(Duration::from_millis(300));
+    let stopped = std::process::Command::new("kill").arg(waiting.id().to_string()).status();
+    assert!(stopped.unwrap().success());
+    let output = waiting.wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(130), "{}", errors(&output));
+}
