@@ -110,26 +110,40 @@ class Run:
 
     def end(self):
         status = self.process.wait()
+        self.stop()
+        if status != 0:
+            sys.exit(f"{' '.join(self.command)} ended with {status}")
+
+    def stop(self):
+        """Leaves nothing of it behind, however it stands."""
         self.over.set()
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGCONT)
+            self.process.kill()
+            self.process.wait()
         if self.server:
             self.server.shutdown()
             self.server.server_close()
-        if status != 0:
-            sys.exit(f"{' '.join(self.command)} ended with {status}")
+            self.server = None
 
 
 def pair(args, folder, slowed):
     """Runs two, of which the second may be slowed, and says what `compare` says."""
-    first = Run(args, folder, "first", False)
-    if args.apart:
-        first.end()
-    second = Run(args, folder, "second", slowed)
-    if not args.apart:
-        first.end()
-    second.end()
-    for line in noise(first.report, second.report):
+    runs = []
+    try:
+        for name in ("first", "second"):
+            runs.append(Run(args, folder, name, slowed and name == "second"))
+            if args.apart:
+                runs[-1].end()
+        for run in runs:
+            run.end()
+    finally:
+        for run in runs:
+            run.stop()
+    first, second = (run.report for run in runs)
+    for line in noise(first, second):
         print(line)
-    compared = [args.program, "compare", first.report, second.report]
+    compared = [args.program, "compare", first, second]
     print(subprocess.run(compared, check=True, capture_output=True, text=True).stdout, flush=True)
 
 

@@ -8,7 +8,7 @@ mod ranks;
 
 use serde::{Deserialize, Serialize};
 
-pub use interval::{Basis, Difference, FEWEST, Spread};
+pub use interval::{Basis, Difference, FEWEST, MOST, Spread};
 pub use ranks::FEWEST_PAIRS;
 
 /// Location and tail of a sample, in the sample's unit.

@@ -8,9 +8,9 @@
 //! alone.
 
 use std::fs::{self, File, OpenOptions, TryLockError};
-use std::io;
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -24,20 +24,35 @@ const PLACES: [&str; 2] = ["first", "second"];
 const PAUSE: Duration = Duration::from_millis(20);
 
 /// For how long a place is sought: the other run looks at it now and then, for a moment.
-const PATIENCE: Duration = Duration::from_secs(1);
+const SEEK: Duration = Duration::from_secs(1);
+
+/// For how long the other run is waited for, and for its count while it is there.
+const WAIT: Duration = Duration::from_secs(600);
 
 /// This run's part. When it is dropped, its turn is over and its place free.
 #[derive(Debug)]
 pub struct Turns {
     folder: PathBuf,
     place: usize,
+    /// Locked during this run's turns; let go of before its place.
+    turn: File,
     /// Of both places; this run's is locked.
     places: [File; 2],
-    /// Locked during this run's turns.
-    turn: File,
     has_turn: AtomicBool,
     /// The other run has been seen.
     met: AtomicBool,
+    /// How many this run had.
+    passes: AtomicU64,
+    wait: Duration,
+}
+
+/// Whose turn it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Whose {
+    Own,
+    Other,
+    /// The other run has not come, or its count cannot be read.
+    Unknown,
 }
 
 impl Turns {
@@ -48,68 +63,107 @@ impl Turns {
     pub fn join(folder: &Path) -> anyhow::Result<Self> {
         let told = || cannot(folder);
         fs::create_dir_all(folder).with_context(told)?;
-        let place = |name| open(folder, name).with_context(told);
-        let places = [place(PLACES[0])?, place(PLACES[1])?];
-        let turn = open(folder, "turn").with_context(told)?;
+        let open = |name| open(folder, name).with_context(told);
+        let places = [open(PLACES[0])?, open(PLACES[1])?];
+        let turn = open("turn")?;
         let Some(place) = free(&places).with_context(told)? else {
             bail!(
                 "{}: two other runs take turns there: wait, or give another folder",
-                shown(folder)
+                folder.display()
             )
         };
-        let folder = folder.to_owned();
-        let (has_turn, met) = (AtomicBool::new(false), AtomicBool::new(false));
-        let turns = Self { folder, place, places, turn, has_turn, met };
-        turns.count(0).with_context(|| cannot(&turns.folder))?;
+        let turns = Self {
+            folder: folder.to_owned(),
+            place,
+            turn,
+            places,
+            has_turn: AtomicBool::new(false),
+            met: AtomicBool::new(false),
+            passes: AtomicU64::new(0),
+            wait: WAIT,
+        };
+        turns.tell().with_context(told)?;
         Ok(turns)
     }
 
     /// Ends this run's turn, if it has it, and waits for the next one; until the other run has
-    /// come, for that. `waits` is told once, in words, that the other has not come.
+    /// come, for that. `waits` is told once, in words, that it has not. Gives whether it is this
+    /// run's turn: it is not where the run was stopped meanwhile.
     ///
     /// # Errors
-    /// When the folder cannot be used any more. `None` when the run was stopped meanwhile.
+    /// When the other run does not come, or the folder cannot be used any more.
     pub(super) async fn next(
         &self,
         cancel: &CancellationToken,
         mut waits: impl FnMut(String),
-    ) -> anyhow::Result<Option<()>> {
+    ) -> anyhow::Result<bool> {
         self.give_up().with_context(|| cannot(&self.folder))?;
         let mut told = false;
-        while !self.try_take().with_context(|| cannot(&self.folder))? {
-            if !self.met.load(Ordering::Relaxed) && !std::mem::replace(&mut told, true) {
-                waits(format!("waiting for the other run in {}", shown(&self.folder)));
+        let mut unknown_since = Instant::now();
+        loop {
+            match self.try_take().with_context(|| cannot(&self.folder))? {
+                Whose::Own => return Ok(true),
+                Whose::Other => unknown_since = Instant::now(),
+                Whose::Unknown => {
+                    if unknown_since.elapsed() >= self.wait {
+                        bail!(self.alone());
+                    }
+                    if !self.met.load(Relaxed) && !std::mem::replace(&mut told, true) {
+                        waits(format!("waiting for the other run in {}", self.folder.display()));
+                    }
+                }
             }
             if cancel.run_until_cancelled(tokio::time::sleep(PAUSE)).await.is_none() {
-                return Ok(None);
+                return Ok(false);
             }
         }
-        Ok(Some(()))
+    }
+
+    /// Why there is nobody to take turns with.
+    fn alone(&self) -> String {
+        let folder = self.folder.display();
+        if self.met.load(Relaxed) {
+            format!("{folder}: how many passes the other run had cannot be read there")
+        } else {
+            format!("{folder}: no other run has come to take turns: give one the same folder")
+        }
     }
 
     fn give_up(&self) -> io::Result<()> {
-        if self.has_turn.swap(false, Ordering::Relaxed) {
-            self.count(self.passes(self.place)?.unwrap_or(0).saturating_add(1))?;
-            self.turn.unlock()?;
+        if !self.has_turn.swap(false, Relaxed) {
+            return Ok(());
         }
-        Ok(())
+        self.passes.fetch_add(1, Relaxed);
+        let told = self.tell();
+        self.turn.unlock().and(told)
     }
 
     /// Takes the turn if it is this run's.
-    fn try_take(&self) -> io::Result<bool> {
+    fn try_take(&self) -> io::Result<Whose> {
         if !locked(self.turn.try_lock())? {
-            return Ok(false);
+            // nobody else would hold it
+            self.met.store(true, Relaxed);
+            return Ok(Whose::Other);
         }
-        let is_next = match self.other_is_here()? {
-            true => self.is_next()?,
-            // gone on alone, or not come yet
-            false => self.met.load(Ordering::Relaxed),
-        };
-        match is_next {
-            true => self.has_turn.store(true, Ordering::Relaxed),
-            false => self.turn.unlock()?,
+        let whose = self.whose();
+        match whose {
+            Ok(Whose::Own) => self.has_turn.store(true, Relaxed),
+            Ok(Whose::Other | Whose::Unknown) | Err(_) => self.turn.unlock()?,
         }
-        Ok(is_next)
+        whose
+    }
+
+    /// Whose turn is next.
+    fn whose(&self) -> io::Result<Whose> {
+        if !self.other_is_here()? {
+            // gone, or not come yet
+            return Ok(if self.met.load(Relaxed) { Whose::Own } else { Whose::Unknown });
+        }
+        let Some(other) = self.passes_of_other() else { return Ok(Whose::Unknown) };
+        let own = self.passes.load(Relaxed);
+        let first = usize::from(own % 2 == 1);
+        let is_own = own < other || (own == other && self.place == first);
+        Ok(if is_own { Whose::Own } else { Whose::Other })
     }
 
     fn other_is_here(&self) -> io::Result<bool> {
@@ -118,31 +172,23 @@ impl Turns {
             other.unlock()?;
             return Ok(false);
         }
-        self.met.store(true, Ordering::Relaxed);
+        self.met.store(true, Relaxed);
         Ok(true)
     }
 
-    fn is_next(&self) -> io::Result<bool> {
-        let (own, other) = (self.passes(self.place)?, self.passes(1 - self.place)?);
-        // the other writes its count in this moment
-        let Some((own, other)) = own.zip(other) else { return Ok(false) };
-        let first = usize::from(own % 2 == 1);
-        Ok(own < other || (own == other && self.place == first))
+    /// How many passes the other run had, where it says so.
+    fn passes_of_other(&self) -> Option<u64> {
+        let path = self.counted(1 - self.place);
+        let small = fs::metadata(&path).is_ok_and(|found| found.is_file() && found.len() <= 20);
+        fs::read_to_string(&path).ok().filter(|_| small)?.parse().ok()
     }
 
-    /// How many passes a run had; `None` while that is being written.
-    fn passes(&self, place: usize) -> io::Result<Option<u64>> {
-        let path = self.counted(place);
-        match fs::metadata(&path) {
-            Ok(found) if found.len() > 20 => Ok(None),
-            Ok(_) => Ok(fs::read_to_string(path)?.trim().parse().ok()),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-            Err(error) => Err(error),
-        }
-    }
-
-    fn count(&self, passes: u64) -> io::Result<()> {
-        fs::write(self.counted(self.place), passes.to_string())
+    /// Writes how many passes this run had, whole or not at all.
+    fn tell(&self) -> io::Result<()> {
+        let mut part = tempfile::NamedTempFile::new_in(&self.folder)?;
+        part.write_all(self.passes.load(Relaxed).to_string().as_bytes())?;
+        part.persist(self.counted(self.place))?;
+        Ok(())
     }
 
     /// Not the file that is locked: on some systems nobody else may read that.
@@ -157,7 +203,7 @@ fn open(folder: &Path, name: &str) -> io::Result<File> {
 
 /// The first place that nobody holds; it is held from then on.
 fn free(places: &[File; 2]) -> io::Result<Option<usize>> {
-    let until = Instant::now() + PATIENCE;
+    let until = Instant::now() + SEEK;
     loop {
         for (place, file) in places.iter().enumerate() {
             if locked(file.try_lock())? {
@@ -181,11 +227,7 @@ fn locked(result: Result<(), TryLockError>) -> io::Result<bool> {
 }
 
 fn cannot(folder: &Path) -> String {
-    format!("{}: no turns can be taken there: give a folder on a local disk", shown(folder))
-}
-
-fn shown(folder: &Path) -> String {
-    crate::text::visible(&folder.display().to_string())
+    format!("{}: no turns can be taken there: give a folder on a local disk", folder.display())
 }
 
 #[cfg(test)]
@@ -194,11 +236,19 @@ mod tests {
 
     use super::*;
 
+    /// A run's part, and that of another in the same folder.
+    fn two(folder: &Path) -> (Turns, Turns) {
+        (Turns::join(folder).unwrap(), Turns::join(folder).unwrap())
+    }
+
+    async fn next(turns: &Turns) -> anyhow::Result<bool> {
+        turns.next(&CancellationToken::new(), |_| ()).await
+    }
+
     /// Takes so many turns and writes down each.
     async fn passes(turns: Turns, name: char, count: usize, order: Arc<Mutex<String>>) {
-        let cancel = CancellationToken::new();
         for _ in 0..count {
-            turns.next(&cancel, |_| ()).await.unwrap().unwrap();
+            assert!(next(&turns).await.unwrap());
             order.lock().unwrap().push(name);
             tokio::task::yield_now().await;
             order.lock().unwrap().push(name);
@@ -209,7 +259,7 @@ mod tests {
     async fn two_runs_take_turns_and_who_is_left_goes_on_alone() {
         let folder = tempfile::tempdir().unwrap();
         let order = Arc::new(Mutex::new(String::new()));
-        let (a, b) = (Turns::join(folder.path()).unwrap(), Turns::join(folder.path()).unwrap());
+        let (a, b) = two(folder.path());
         tokio::join!(passes(b, 'b', 4, order.clone()), passes(a, 'a', 6, order.clone()));
         assert_eq!(*order.lock().unwrap(), "aabbbbaaaabbbbaaaaaa");
     }
@@ -225,10 +275,28 @@ mod tests {
             let short = Duration::from_millis(100);
             assert!(tokio::time::timeout(short, &mut waiting).await.is_err());
             let _second = Turns::join(folder.path()).unwrap();
-            waiting.await.unwrap().unwrap();
+            assert!(waiting.await.unwrap());
         }
         let expected = format!("waiting for the other run in {}", folder.path().display());
         assert_eq!(told, [expected]);
+    }
+
+    #[tokio::test]
+    async fn a_run_that_nobody_joins_ends_and_says_why() {
+        let folder = tempfile::tempdir().unwrap();
+        let turns = Turns { wait: PAUSE, ..Turns::join(folder.path()).unwrap() };
+        let error = next(&turns).await.unwrap_err().to_string();
+        assert!(error.contains("no other run has come"), "{error}");
+    }
+
+    #[tokio::test]
+    async fn whoever_meets_a_run_only_in_its_turn_goes_on_when_that_is_gone() {
+        let folder = tempfile::tempdir().unwrap();
+        let (first, second) = two(folder.path());
+        assert!(next(&first).await.unwrap());
+        assert_eq!(second.try_take().unwrap(), Whose::Other);
+        drop(first);
+        assert_eq!(second.try_take().unwrap(), Whose::Own);
     }
 
     #[tokio::test]
@@ -237,14 +305,26 @@ mod tests {
         let turns = Turns::join(folder.path()).unwrap();
         let cancel = CancellationToken::new();
         cancel.cancel();
-        assert_eq!(turns.next(&cancel, |_| ()).await.unwrap(), None);
+        assert!(!turns.next(&cancel, |_| ()).await.unwrap());
+    }
+
+    #[tokio::test]
+    async fn a_folder_that_goes_away_ends_both_runs_and_says_so() {
+        let folder = tempfile::tempdir().unwrap();
+        let (first, second) = two(folder.path());
+        let second = Turns { wait: PAUSE, ..second };
+        assert!(next(&first).await.unwrap());
+        drop(folder);
+        let error = format!("{:#}", next(&first).await.unwrap_err());
+        assert!(error.contains("no turns can be taken there"), "{error}");
+        let error = format!("{:#}", next(&second).await.unwrap_err());
+        assert!(error.contains("cannot be read there"), "{error}");
     }
 
     #[test]
     fn there_are_two_places_and_one_that_was_left_is_free() {
         let folder = tempfile::tempdir().unwrap();
-        let first = Turns::join(folder.path()).unwrap();
-        let _second = Turns::join(folder.path()).unwrap();
+        let (first, _second) = two(folder.path());
         let refused = Turns::join(folder.path()).unwrap_err().to_string();
         assert!(refused.contains("two other runs take turns there"), "{refused}");
         drop(first);
@@ -255,9 +335,11 @@ mod tests {
     fn counts_of_earlier_runs_and_damaged_ones_do_not_matter() {
         let folder = tempfile::tempdir().unwrap();
         fs::write(folder.path().join("first.passes"), "7").unwrap();
-        fs::write(folder.path().join("second.passes"), "x".repeat(1000)).unwrap();
+        fs::write(folder.path().join("second.passes"), "1".repeat(1000)).unwrap();
         let first = Turns::join(folder.path()).unwrap();
-        assert_eq!((first.passes(0).unwrap(), first.passes(1).unwrap()), (Some(0), None));
+        assert_eq!(first.passes_of_other(), None);
+        let second = Turns::join(folder.path()).unwrap();
+        assert_eq!((first.passes_of_other(), second.passes_of_other()), (Some(0), Some(0)));
     }
 
     #[test]

@@ -310,13 +310,13 @@ impl Http {
 
     fn broken_after(&self, error: &reqwest::Error, waited: Duration) -> Rejection {
         let server = &self.address;
-        let cause = self.scrub(&plain(&root_cause(error)));
         if let Some(problem) = web::distrusted(error) {
             let what = format!("cannot trust {server}: {}", self.scrub(&plain(&problem)));
             let failure = Failure::new(FailureKind::Auth, what);
             // nothing was sent
             return Rejection { failure, again: Again::Never, definite: true };
         }
+        let cause = self.scrub(&plain(&root_cause(error)));
         let (message, again) = if error.is_connect() && error.is_timeout() {
             let seconds = CONNECT_TIMEOUT.as_secs();
             (format!("cannot reach {server} within {seconds} s"), Again::Backoff)

@@ -263,6 +263,7 @@ fn repeats(of: &LaneRecord, reported: Option<&Pass>) -> Vec<Repeat> {
         repeat: pass.repeat,
         reported: reported.is_some_and(|reported| reported.repeat == pass.repeat),
         started_at: pass.began_at,
+        ended_at: pass.ended_at(),
         failure: pass.failure.as_ref().map(lane_failure),
         figures: Figures::of(pass, of.info.as_ref()),
     };

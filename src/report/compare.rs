@@ -5,8 +5,8 @@
 mod changes;
 mod figures;
 mod outputs;
-mod pairs;
 mod show;
+mod turns;
 
 use std::collections::HashMap;
 
@@ -136,7 +136,7 @@ fn compared(label: &str, reports: &[Report]) -> Compared {
         };
         of.changed.extend(changes::of_lanes(first, other).into_iter().map(named));
         of.outputs.extend(outputs::changed(first, other).into_iter().map(named));
-        let pairs = pairs::pairs(first, other);
+        let pairs = turns::pairs(first, other);
         let told =
             |pairs: &Vec<_>| format!("run in turns: ratios of {} pairs of passes", pairs.len());
         of.method.extend(pairs.as_ref().map(told).map(named));

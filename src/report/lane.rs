@@ -162,9 +162,12 @@ pub struct Repeat {
     pub repeat: usize,
     /// The lane's figures and rows are those of this pass.
     pub reported: bool,
-    /// When it began, RFC 3339; absent where it was interrupted.
+    /// When it began, RFC 3339; absent where that is not known, and where it was interrupted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub started_at: Option<jiff::Timestamp>,
+    /// When it ended; absent where it has not, or it is not known when it began.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ended_at: Option<jiff::Timestamp>,
     /// Why it ended early.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub failure: Option<LaneFailure>,

@@ -1,5 +1,6 @@
 //! Two real runs that take turns, and what `compare` makes of them.
 
+use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::process::{Child, Output, Stdio};
 use std::time::{Duration, Instant};
@@ -36,9 +37,8 @@ fn passes(home: &Path, report: &str) -> Vec<(Timestamp, Timestamp)> {
     let repeats = report["lanes"].as_array().unwrap().iter().flat_map(|lane| {
         let repeats = lane["repeats"].as_array().unwrap();
         repeats.iter().map(|repeat| {
-            let start: Timestamp = repeat["started_at"].as_str().unwrap().parse().unwrap();
-            let wall = Duration::from_secs_f64(repeat["wall_s"].as_f64().unwrap());
-            (start, start + wall)
+            let time = |name: &str| repeat[name].as_str().unwrap().parse::<Timestamp>().unwrap();
+            (time("started_at"), time("ended_at"))
         })
     });
     let mut passes: Vec<_> = repeats.collect();
@@ -57,6 +57,13 @@ fn passes_are_taken_in_turns_and_compared_pair_by_pair() {
     let pairs: Vec<_> = a.into_iter().zip(b).flat_map(|(a, b)| [a.min(b), a.max(b)]).collect();
     assert!(pairs.is_sorted(), "a pair is over before the next: {pairs:?}");
     pairs.windows(2).for_each(|of| assert!(of[0].1 <= of[1].0, "two passes at once: {of:?}"));
+    // the journal knows the times too
+    let report: Value =
+        serde_json::from_slice(&std::fs::read(home.path().join("a.json")).unwrap()).unwrap();
+    let line = format!("report {} --report past.json", report["run"]["id"].as_str().unwrap());
+    assert!(command(home.path(), &line).output().unwrap().status.success());
+    assert_eq!(passes(home.path(), "past.json"), passes(home.path(), "a.json"));
+
     let compared = command(home.path(), "compare a.json b.json").output().unwrap();
     let text = String::from_utf8(compared.stdout).unwrap();
     assert_eq!(text.matches("run in turns: ratios of 6 pairs of passes").count(), 2, "{text}");
@@ -78,7 +85,7 @@ fn a_run_goes_on_alone_where_the_other_was_killed() {
 }
 
 #[test]
-fn a_third_run_is_refused_and_whoever_waits_can_be_stopped() {
+fn a_third_run_is_refused() {
     let home = workplace();
     let first = start(home.path(), "a.json", 1000);
     let second = start(home.path(), "b.json", 1000);
@@ -90,12 +97,19 @@ fn a_third_run_is_refused_and_whoever_waits_can_be_stopped() {
         child.kill().unwrap();
         child.wait().unwrap();
     }
+}
 
-    let waiting = start(home.path(), "d.json", 1);
-    until(|| std::fs::read(home.path().join("turns/first.passes")).is_ok_and(|of| of == b"0"));
-    std::thread::sleep(Duration::from_millis(300));
+#[cfg(unix)]
+#[test]
+fn whoever_waits_for_another_run_says_so_and_can_be_stopped() {
+    let home = workplace();
+    let line = format!("{RUN} --report a.json").replace("--quiet", "");
+    let mut waiting = command(home.path(), &line).stderr(Stdio::piped()).spawn().unwrap();
+    let lines = BufReader::new(waiting.stderr.take().unwrap()).lines();
+    let mut lines = lines.map(Result::unwrap);
+    assert!(lines.any(|line| line.contains("waiting for the other run in turns")));
     let stopped = std::process::Command::new("kill").arg(waiting.id().to_string()).status();
     assert!(stopped.unwrap().success());
-    let output = waiting.wait_with_output().unwrap();
-    assert_eq!(output.status.code(), Some(130), "{}", errors(&output));
+    assert!(lines.any(|line| line.contains("go on with: batchgen-tui resume")));
+    assert_eq!(waiting.wait().unwrap().code(), Some(130));
 }

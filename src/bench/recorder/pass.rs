@@ -209,6 +209,11 @@ impl Pass {
         self.finished.unwrap_or_else(|| self.clock(now))
     }
 
+    /// The time of day when it ended, where that is known.
+    pub fn ended_at(&self) -> Option<Timestamp> {
+        self.began_at?.checked_add(self.finished?).ok()
+    }
+
     /// First submit to last finish; absent before a row has ended.
     pub fn span(&self) -> Option<Duration> {
         let first = self.rows.iter().filter_map(|row| row.submitted).min()?;

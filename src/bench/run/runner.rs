@@ -140,8 +140,8 @@ impl Runner {
         let cancel = self.controls.cancel.clone();
         let waits = |line| self.log.now(RunEvent::Preparing(line));
         match turns.next(&cancel, waits).await {
-            Ok(Some(())) => Ok(()),
-            Ok(None) => Err(Failure::cancelled()),
+            Ok(true) => Ok(()),
+            Ok(false) => Err(Failure::cancelled()),
             Err(error) => Err(Failure::new(FailureKind::Internal, format!("{error:#}"))),
         }
     }

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 pub const FEWEST: usize = 5;
 
 /// Most values of a group that are looked at: a bound on the effort for reports of any origin.
-pub(super) const MOST: usize = 200;
+pub const MOST: usize = 200;
 
 /// How often is resampled.
 const RESAMPLES: usize = 2000;

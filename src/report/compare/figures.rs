@@ -1,6 +1,6 @@
 //! The figures of one lane in several reports.
 
-use super::pairs::Pairs;
+use super::turns::Pairs;
 use crate::bench::statistics::{Difference, Spread};
 use crate::report::spread::{Read, values};
 use crate::report::{Figures, Lane};
@@ -73,11 +73,11 @@ fn row(
         let factor = known[place + 1].zip(known[0]).map(|(now, before)| now / before);
         // peaks of memory do not scatter like times: an interval would be of nothing
         let scatters = !name.starts_with("memory");
-        let spread = match in_turns[place].as_ref().and_then(|pairs| ratios(pairs, *read)) {
-            Some(ratios) => Spread::of_pairs(&ratios),
+        let spread = match &in_turns[place] {
+            _ if !scatters => None,
+            Some(pairs) => Spread::of_pairs(&ratios(pairs, *read)),
             None => Spread::of_ratio(&values(first, *read), &values(other, *read)),
         };
-        let spread = spread.filter(|_| scatters);
         ratio(factor, spread, *more_is_better)
     };
     Some(Row {
@@ -87,9 +87,9 @@ fn row(
     })
 }
 
-/// A figure's ratio in every pair; `None` where one has none.
-fn ratios(pairs: &Pairs<'_>, read: Read) -> Option<Vec<f64>> {
-    pairs.iter().map(|(a, b)| Some(read(&b.figures)? / read(&a.figures)?)).collect()
+/// A figure's ratio in every pair that has it.
+fn ratios(pairs: &Pairs<'_>, read: Read) -> Vec<f64> {
+    pairs.iter().filter_map(|(a, b)| Some(read(&b.figures)? / read(&a.figures)?)).collect()
 }
 
 fn ratio(factor: Option<f64>, spread: Option<Spread>, more_is_better: bool) -> Ratio {

@@ -60,7 +60,7 @@ fn table(lane: &Compared, html: &mut Html) {
                 Some(false) => "worse",
                 None => "soft",
             };
-            let shown = ratio.shown.as_deref().unwrap_or("one run each: no interval");
+            let shown = ratio.shown.as_deref().unwrap_or("no interval");
             html.classed("td", class, shown);
         }
         html.raw("</tr>\n");

@@ -125,7 +125,7 @@ fn with_repeats_a_difference_is_shown_or_it_is_said_that_none_is() {
 fn timed(mut report: Report, starts: impl Iterator<Item = i64>) -> Report {
     for (pass, at) in report.lanes[0].repeats.iter_mut().zip(starts) {
         pass.started_at = Some(jiff::Timestamp::from_millisecond(at).unwrap());
-        pass.figures.wall_s = Some(0.5);
+        pass.ended_at = Some(jiff::Timestamp::from_millisecond(at + 500).unwrap());
     }
     report
 }
@@ -140,11 +140,27 @@ fn passes_in_turns_are_compared_pair_by_pair() {
     let text = compare(&before, &in_turns);
     let throughput = text.lines().find(|line| line.contains("throughput")).unwrap();
     assert!(throughput.ends_with(": less") && throughput.contains("0.952×"), "{text}");
-    assert!(text.contains("run in turns: ratios of 10 pairs of passes"), "{text}");
+    let told = "run in turns: ratios of 10 pairs of passes";
+    assert!(text.contains(told), "{text}");
+    let compared = batchgen::report::compare(&[before.clone(), in_turns.clone()]);
+    assert!(compared.render(Form::Markdown).contains(&format!("- {told}")));
+    assert!(compared.render(Form::Html).contains(&format!("<li>{told}</li>")));
+
+    // a pair without a figure is none of that figure's, and five are too few
+    let mut without = in_turns.clone();
+    without.lanes[0].repeats[3].figures.itl_s = None;
+    let itl = |text: &str| text.lines().find(|line| line.contains("ITL")).unwrap().to_owned();
+    assert!(itl(&compare(&before, &without)).ends_with(": more"));
+    without.lanes[0].repeats[..5].iter_mut().for_each(|pass| pass.figures.itl_s = None);
+    assert!(itl(&compare(&before, &without)).ends_with("too few repeats to tell"));
 
     let at_once = timed(after.clone(), (0..).map(|pass| 1000 * pass + 400));
     let one_after_another = timed(after.clone(), (0..).map(|pass| 1000 * pass + 20_000));
-    for other in [after, at_once, one_after_another] {
+    let mut backwards = in_turns.clone();
+    backwards.lanes[0].repeats[4].ended_at = Some(jiff::Timestamp::MIN);
+    let mut twice = in_turns.clone();
+    twice.lanes[0].repeats.iter_mut().for_each(|pass| pass.repeat = 0);
+    for other in [after, at_once, one_after_another, backwards, twice] {
         let text = compare(&before, &other);
         let throughput = text.lines().find(|line| line.contains("throughput")).unwrap();
         assert!(throughput.ends_with("no difference shown"), "{text}");

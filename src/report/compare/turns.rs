@@ -1,8 +1,10 @@
 //! Which passes of two lanes were run in turns.
 
+use std::collections::HashMap;
+
 use jiff::Timestamp;
 
-use crate::bench::statistics::FEWEST_PAIRS;
+use crate::bench::statistics::{FEWEST_PAIRS, MOST};
 use crate::report::{Lane, Repeat};
 
 /// Passes of two lanes, one of each.
@@ -13,10 +15,9 @@ pub(super) type Pairs<'a> = Vec<(&'a Repeat, &'a Repeat)>;
 /// for a while slowed both of a pair. `None` also where there are too few pairs to tell more than
 /// their passes do by themselves.
 pub(super) fn pairs<'a>(a: &'a Lane, b: &'a Lane) -> Option<Pairs<'a>> {
-    let of_b = |pass: &Repeat| b.repeats.iter().find(|other| other.repeat == pass.repeat);
-    let both = a.repeats.iter().filter_map(|pass| Some((pass, of_b(pass)?)));
-    let ended = both.filter(|(a, b)| a.failure.is_none() && b.failure.is_none());
-    let mut pairs: Pairs<'a> = ended.collect();
+    let of_b: HashMap<usize, &Repeat> = ended(b).map(|pass| (pass.repeat, pass)).collect();
+    let mut pairs: Pairs<'a> =
+        ended(a).filter_map(|pass| Some((pass, *of_b.get(&pass.repeat)?))).collect();
     pairs.sort_by_key(|(pass, _)| pass.repeat);
     let spans: Option<Vec<[Span; 2]>> =
         pairs.iter().map(|(a, b)| Some(in_order(span(a)?, span(b)?))).collect();
@@ -25,13 +26,16 @@ pub(super) fn pairs<'a>(a: &'a Lane, b: &'a Lane) -> Option<Pairs<'a>> {
     (in_turns && pairs.len() >= FEWEST_PAIRS).then_some(pairs)
 }
 
+/// Passes that came to their end, no more than are compared.
+fn ended(lane: &Lane) -> impl Iterator<Item = &Repeat> {
+    lane.repeats.iter().filter(|pass| pass.failure.is_none()).take(MOST)
+}
+
 /// From when to when a pass ran.
 type Span = (Timestamp, Timestamp);
 
 fn span(pass: &Repeat) -> Option<Span> {
-    let start = pass.started_at?;
-    let wall = std::time::Duration::try_from_secs_f64(pass.figures.wall_s?).ok()?;
-    Some((start, start.checked_add(wall).ok()?))
+    Some((pass.started_at?, pass.ended_at?)).filter(|(start, end)| start <= end)
 }
 
 fn in_order(a: Span, b: Span) -> [Span; 2] {
