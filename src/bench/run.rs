@@ -9,7 +9,7 @@ mod runner;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 use tokio::sync::mpsc::{self, UnboundedReceiver};
@@ -122,7 +122,8 @@ fn spawn(
     between: Between,
 ) -> RunHandle {
     let Restored { job, journal, mut recorder } = run;
-    recorder.begins_at(Instant::now(), Timestamp::now());
+    let (now, time) = moment();
+    recorder.begins_at(now, time);
     let turns = turns.map(Arc::new);
     let (sender, events) = mpsc::unbounded_channel();
     let controls = Controls { cancel: CancellationToken::new(), batch_size: BatchSize::new(1) };
@@ -139,6 +140,16 @@ fn spawn(
     tokio::spawn(runner.run(turns, between));
     handle
 }
+
+/// A moment by both clocks; it is read again where something came between the two.
+fn moment() -> (Instant, Timestamp) {
+    let read = || (Instant::now(), Timestamp::now());
+    let mut moments = std::iter::repeat_with(read).take(10);
+    moments.find(|(now, _)| now.elapsed() < CLOCKS_APART).unwrap_or_else(read)
+}
+
+/// How far apart two clocks may be read for one moment.
+const CLOCKS_APART: Duration = Duration::from_millis(1);
 
 #[cfg(test)]
 mod tests;

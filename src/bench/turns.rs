@@ -119,6 +119,14 @@ impl Turns {
         }
     }
 
+    /// Lets go of the turn and of the place, whoever still holds this.
+    pub(super) fn leave(&self) {
+        self.has_turn.store(false, Relaxed);
+        // whatever these say: the locks go with the files at the latest
+        let _ = self.turn.unlock();
+        let _ = self.places[self.place].unlock();
+    }
+
     /// Why there is nobody to take turns with.
     fn alone(&self) -> String {
         let folder = self.folder.display();
@@ -297,6 +305,17 @@ mod tests {
         assert_eq!(second.try_take().unwrap(), Whose::Other);
         drop(first);
         assert_eq!(second.try_take().unwrap(), Whose::Own);
+    }
+
+    #[tokio::test]
+    async fn whoever_leaves_is_waited_for_no_longer() {
+        let folder = tempfile::tempdir().unwrap();
+        let (first, second) = two(folder.path());
+        assert!(next(&first).await.unwrap());
+        assert_eq!(second.try_take().unwrap(), Whose::Other);
+        first.leave();
+        assert_eq!(second.try_take().unwrap(), Whose::Own);
+        assert_eq!(Turns::join(folder.path()).unwrap().place, 0);
     }
 
     #[tokio::test]

@@ -128,7 +128,7 @@ pub struct RunArgs {
     #[command(flatten)]
     pub run: RunFlags,
     /// Take turns, pass by pass, with another run that is given the same folder; then `compare`
-    /// compares their passes pair by pair
+    /// compares their passes pair by pair, from six repeats on
     #[arg(long, value_name = "FOLDER", help_heading = "Run")]
     pub turns: Option<PathBuf>,
     /// What is told.

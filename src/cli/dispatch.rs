@@ -153,8 +153,13 @@ async fn headless(
     for (place, lane) in plan.lanes.iter().enumerate() {
         registry.check(plan.provider_of(place), lane.mode == Mode::Offline).map_err(usage)?;
     }
+    // an empty list has no pass, and nobody need wait for it
+    let turns = turns
+        .filter(|_| !prompts.prompts.is_empty())
+        .map(Turns::join)
+        .transpose()
+        .map_err(usage)?;
     let job = Job { plan, prompts: Arc::new(prompts) };
-    let turns = turns.map(Turns::join).transpose().map_err(usage)?;
     Ok(headless.run(job, &paths.runs(), turns).await?)
 }
 

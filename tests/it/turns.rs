@@ -13,9 +13,27 @@ use crate::headless::{command, errors, workplace};
 const RUN: &str = "run --model ./model --prompts words.txt --raw --max-tokens 5 --ignore-eos \
                    --lanes sequential,batched:2 --turns turns --quiet";
 
-fn start(home: &Path, report: &str, repeats: usize) -> Child {
+/// A run, which does not outlive its test.
+struct Run(Option<Child>);
+
+impl Run {
+    fn ended(mut self) -> Output {
+        self.0.take().unwrap().wait_with_output().unwrap()
+    }
+}
+
+impl Drop for Run {
+    fn drop(&mut self) {
+        if let Some(mut child) = self.0.take() {
+            child.kill().unwrap();
+            child.wait().unwrap();
+        }
+    }
+}
+
+fn start(home: &Path, report: &str, repeats: usize) -> Run {
     let mut command = command(home, &format!("{RUN} --repeats {repeats} --report {report}"));
-    command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
+    Run(Some(command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()))
 }
 
 fn until(so: impl Fn() -> bool) {
@@ -26,8 +44,8 @@ fn until(so: impl Fn() -> bool) {
     }
 }
 
-fn ended_well(child: Child) {
-    let output: Output = child.wait_with_output().unwrap();
+fn ended_well(run: Run) {
+    let output = run.ended();
     assert_eq!(output.status.code(), Some(0), "{}", errors(&output));
 }
 
@@ -75,11 +93,10 @@ fn passes_are_taken_in_turns_and_compared_pair_by_pair() {
 #[test]
 fn a_run_goes_on_alone_where_the_other_was_killed() {
     let home = workplace();
-    let (a, mut b) = (start(home.path(), "a.json", 6), start(home.path(), "b.json", 1000));
+    let (a, b) = (start(home.path(), "a.json", 6), start(home.path(), "b.json", 1000));
     // it is written after a pass
     until(|| std::fs::metadata(home.path().join("b.json")).is_ok_and(|file| file.len() > 0));
-    b.kill().unwrap();
-    b.wait().unwrap();
+    drop(b);
     ended_well(a);
     assert_eq!(passes(home.path(), "a.json").len(), 12);
 }
@@ -90,13 +107,10 @@ fn a_third_run_is_refused() {
     let first = start(home.path(), "a.json", 1000);
     let second = start(home.path(), "b.json", 1000);
     until(|| home.path().join("turns/second.passes").is_file());
-    let third = start(home.path(), "c.json", 1).wait_with_output().unwrap();
+    let third = start(home.path(), "c.json", 1).ended();
     assert_eq!(third.status.code(), Some(2), "{}", errors(&third));
     assert!(errors(&third).contains("two other runs take turns there"), "{}", errors(&third));
-    for mut child in [first, second] {
-        child.kill().unwrap();
-        child.wait().unwrap();
-    }
+    drop((first, second));
 }
 
 #[cfg(unix)]

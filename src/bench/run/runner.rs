@@ -42,6 +42,8 @@ pub(super) struct Runner {
     purse: Purse,
     /// Providers that failed to open, each with the lane that needed it first.
     failed: Vec<(ProviderSpec, usize, FailureKind)>,
+    /// Why no turns can be taken.
+    no_turns: Option<Failure>,
     log: Log,
 }
 
@@ -101,7 +103,8 @@ impl Runner {
             lost: None,
         };
         let purse = Purse::new(job.plan.max_cost_usd, &log.recorder);
-        Self { job, providers, controls, open: Vec::new(), failed: Vec::new(), purse, log }
+        let (open, failed, no_turns) = (Vec::new(), Vec::new(), None);
+        Self { job, providers, controls, open, failed, no_turns, purse, log }
     }
 
     /// Runs every lane, `repeats` times. Every second repeat runs the lanes in reverse order, so
@@ -134,15 +137,23 @@ impl Runner {
             .any(|pass| pass.repeat == repeat && pass.finished.is_some() && pass.failure.is_none())
     }
 
-    /// Waits for this run's turn, if it takes turns.
+    /// Waits for this run's turn, if it takes turns. Where they cannot be taken once, they are
+    /// not tried again: the other run goes on alone, and every pass left fails with the reason.
     async fn turn(&mut self, turns: Option<&Turns>) -> Result<(), Failure> {
         let Some(turns) = turns else { return Ok(()) };
+        if let Some(failure) = &self.no_turns {
+            return Err(failure.clone());
+        }
         let cancel = self.controls.cancel.clone();
         let waits = |line| self.log.now(RunEvent::Preparing(line));
         match turns.next(&cancel, waits).await {
             Ok(true) => Ok(()),
             Ok(false) => Err(Failure::cancelled()),
-            Err(error) => Err(Failure::new(FailureKind::Internal, format!("{error:#}"))),
+            Err(error) => {
+                turns.leave();
+                let failure = Failure::new(FailureKind::Internal, format!("{error:#}"));
+                Err(self.no_turns.insert(failure).clone())
+            }
         }
     }
 

@@ -35,7 +35,7 @@ fn ended(lane: &Lane) -> impl Iterator<Item = &Repeat> {
 type Span = (Timestamp, Timestamp);
 
 fn span(pass: &Repeat) -> Option<Span> {
-    Some((pass.started_at?, pass.ended_at?)).filter(|(start, end)| start <= end)
+    Some((pass.started_at?, pass.ended_at?)).filter(|(start, end)| start < end)
 }
 
 fn in_order(a: Span, b: Span) -> [Span; 2] {
