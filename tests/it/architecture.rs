@@ -168,7 +168,7 @@ fn unsafe_code_is_only_in_kernels_and_where_model_files_are_mapped() {
 /// slower: these files are generic over it and are compiled inside of functions that have one.
 #[test]
 fn kernels_loop_over_vectors_without_closures() {
-    let generic = ["heads", "rows", "simd", "tile", "avx512", "avx2/block"];
+    let generic = ["heads", "rows", "simd", "tile", "avx512", "avx2/quads"];
     let mut seen = 0;
     for (place, code) in all() {
         let Some(name) = place.strip_prefix("engine/runners/cpu/kernels/") else { continue };

@@ -5,9 +5,8 @@ use std::arch::x86_64::*;
 
 use super::simd::Simd;
 use super::table::kernels;
-use super::tile;
 
-mod block;
+mod quads;
 
 /// AVX2, FMA and F16C.
 #[derive(Clone, Copy)]
@@ -22,6 +21,7 @@ pub(super) fn is_available() -> bool {
 
 /// Lanes 0 to 7 and 8 to 15.
 #[derive(Clone, Copy)]
+#[repr(C)]
 pub(super) struct Pair<T>(T, T);
 
 impl Simd for Avx2 {
@@ -239,30 +239,6 @@ impl Simd for Avx2 {
     }
 
     #[inline(always)]
-    unsafe fn nibble_block<const R: usize>(weights: *const u8, record: *const u8) -> [Self::I; R] {
-        if R != block::ROWS {
-            return tile::nibble_sums::<Self, R>(weights, record);
-        }
-        let mut ends = [Self::splat_int(0); R];
-        for (end, sum) in ends.iter_mut().zip(block::nibbles(weights, record)) {
-            *end = Self::end_nibbles(sum);
-        }
-        ends
-    }
-
-    #[inline(always)]
-    unsafe fn byte_block<const R: usize>(weights: *const u8, record: *const u8) -> [Self::I; R] {
-        if R != block::ROWS {
-            return tile::byte_sums::<Self, R>(weights, record);
-        }
-        let mut ends = [Self::splat_int(0); R];
-        for (end, sum) in ends.iter_mut().zip(block::bytes(weights, record)) {
-            *end = sum;
-        }
-        ends
-    }
-
-    #[inline(always)]
     unsafe fn sum(a: Self::F) -> f32 {
         eight_add(_mm256_add_ps(a.0, a.1))
     }
@@ -313,4 +289,20 @@ unsafe fn add_pairs(sum: __m256i, words: __m256i) -> __m256i {
     _mm256_add_epi32(sum, _mm256_madd_epi16(words, _mm256_set1_epi16(1)))
 }
 
-kernels!(Avx2, ["avx2,fma,f16c"], [1, 2, 3, 4]);
+kernels!(
+    Avx2,
+    ["avx2,fma,f16c"],
+    [1, 2, 3, 4],
+    [1, 2, 3],
+    [
+        Some(quads::quantised::<super::tile::U4>),
+        Some(quads::quantised::<super::tile::U4Wide>),
+        Some(quads::quantised::<super::tile::U8>),
+        Some(quads::quantised::<super::tile::U8Min>),
+        Some(quads::quantised::<super::tile::U8MinWide>),
+        None,
+        None,
+        None,
+        None,
+    ]
+);

@@ -129,7 +129,7 @@ impl Parts {
     }
 }
 
-/// The lines of the next weights that a call brings near: row tile `at` of `count`.
+/// The lines of the next weights that a call brings near: call `at` of `count`.
 #[derive(Clone, Copy)]
 pub(super) struct Ahead {
     pub address: *const u8,

@@ -1,7 +1,7 @@
 //! Phase: the gated half of the feed-forward part, each thread its own units of 32 columns.
 
 use super::crew::{Ahead, Crew};
-use super::multiply::{Input, Product, row_tiles};
+use super::multiply::{Input, Product, panels};
 use super::prepare::Output;
 use crate::engine::runners::cpu::activations::Activations;
 use crate::engine::runners::cpu::form::{BLOCK, COLUMNS};
@@ -47,14 +47,14 @@ impl Crew {
         };
         let bytes = gated.forms.map(|form| form.tile_bytes(gated.blocks));
         let pair = bytes[0] + bytes[1];
-        let calls = 2 * rows.div_ceil(kernels.rows);
+        let calls = 2 * panels(rows).len();
         let pieces = self.deal.begin(rows);
         let unit = |owner: usize, number: usize, results: *mut f32, products: &mut [Product; 2]| {
             let (units, begin) = &gated.threads[owner];
             for half in 0..2 {
                 let tiles = weights.tiles(owner, begin + (2 * number + half) * pair, pair);
                 let next = tiles.as_ptr().wrapping_add(pair);
-                for (at, rows) in row_tiles(rows, kernels.rows).enumerate() {
+                for (at, rows) in panels(rows).enumerate() {
                     for (which, product) in products.iter_mut().enumerate() {
                         let ahead = Ahead::part(next, pair, 2 * at + which, calls);
                         let tile = tiles[which * bytes[0]..].as_ptr();

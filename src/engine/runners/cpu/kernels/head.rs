@@ -4,7 +4,7 @@
 //! value of every lane, and the winners are compared at the end. Ties go to the lowest id.
 
 use super::crew::{Ahead, Crew, Shared};
-use super::multiply::{Input, Product, row_tiles};
+use super::multiply::{Input, Product, panels};
 use super::rows::Best;
 use super::simd::LANES;
 use crate::engine::runners::cpu::activations::Activations;
@@ -103,13 +103,13 @@ impl Crew {
         winners.best.resize(rows * threads * 2, none);
         let best = Shared::new(winners.best.as_mut_ptr());
         let logits = Shared::new(logits.values.as_mut_ptr());
-        let count = rows.div_ceil(kernels.rows);
+        let count = panels(rows).len();
         let pieces = self.deal.begin(rows);
         let multiply = |owner: usize, tile: usize, best: &mut [Best], product: &mut Product| {
             let tile = linear.tile(owner, tile);
             let tile_weights = weights.tiles(owner, tile.offset, tile.bytes).as_ptr();
             let next = tile_weights.wrapping_add(tile.bytes);
-            for (at, rows) in row_tiles(rows, kernels.rows).enumerate() {
+            for (at, rows) in panels(rows).enumerate() {
                 let ahead = Ahead::part(next, tile.bytes, at, count);
                 let (form, place) = (tile.form, product.place());
                 // SAFETY: the tile is whole, and `input` was checked for these rows.

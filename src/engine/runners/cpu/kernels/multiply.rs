@@ -4,12 +4,12 @@ use std::ops::Range;
 
 use super::crew::{Ahead, Crew, Shared};
 use super::table::Kernels;
-use super::tile::{MAX_ROWS, TileCall};
+use super::tile::TileCall;
 use crate::engine::runners::cpu::activations::Activations;
 use crate::engine::runners::cpu::form::{COLUMNS, Form};
 use crate::engine::runners::cpu::matrix::Matrix;
 use crate::engine::runners::cpu::pack::Linear;
-use crate::engine::runners::cpu::panel;
+use crate::engine::runners::cpu::panel::{self, PANEL_ROWS};
 use crate::engine::runners::cpu::weights::Weights;
 
 /// What becomes of a product.
@@ -23,11 +23,11 @@ pub enum Then<'a> {
 
 /// A tile of results, `[row][column]`.
 #[repr(align(64))]
-pub(super) struct Product(pub [[f32; COLUMNS]; MAX_ROWS]);
+pub(super) struct Product(pub [[f32; COLUMNS]; PANEL_ROWS]);
 
 impl Product {
     pub fn new() -> Self {
-        Self([[0.0; COLUMNS]; MAX_ROWS])
+        Self([[0.0; COLUMNS]; PANEL_ROWS])
     }
 }
 
@@ -90,7 +90,7 @@ impl Input {
         this
     }
 
-    /// Multiplies a few rows, which lie in one panel, with a tile.
+    /// Multiplies rows, which lie in one panel, with a tile.
     ///
     /// # Safety
     /// `weights` is a tile of `form`; the rows were checked by [`Input::new`]; `place` is good for
@@ -127,13 +127,14 @@ impl Input {
         };
         // SAFETY: the caller and `new` vouch for the addresses; the kernels are those of this
         // machine.
-        unsafe { kernels.tile(form, rows.len())(&call) }
+        unsafe { kernels.multiply(form, &call, rows.len()) }
     }
 }
 
-/// The tiles of rows that kernels take; none crosses a panel.
-pub(super) fn row_tiles(rows: usize, most: usize) -> impl Iterator<Item = Range<usize>> {
-    (0..rows.div_ceil(most)).map(move |at| at * most..((at + 1) * most).min(rows))
+/// The rows of each panel.
+pub(super) fn panels(rows: usize) -> impl ExactSizeIterator<Item = Range<usize>> {
+    let begins = (0..rows).step_by(PANEL_ROWS);
+    begins.map(move |begin| begin..(begin + PANEL_ROWS).min(rows))
 }
 
 impl Crew {
@@ -157,13 +158,13 @@ impl Crew {
         assert_eq!(linear.threads.len(), self.team.size(), "packed for another team");
         let (kernels, stride) = (self.kernels, out.stride());
         let out = Shared::new(out.as_mut_ptr());
-        let count = rows.div_ceil(kernels.rows);
+        let count = panels(rows).len();
         let pieces = self.deal.begin(rows);
         let multiply = |owner: usize, tile: usize| {
             let tile = linear.tile(owner, tile);
             let tile_weights = weights.tiles(owner, tile.offset, tile.bytes).as_ptr();
             let next = tile_weights.wrapping_add(tile.bytes);
-            for (at, rows) in row_tiles(rows, kernels.rows).enumerate() {
+            for (at, rows) in panels(rows).enumerate() {
                 let out = out.pointer().wrapping_add(rows.start * stride + tile.column);
                 let (base, base_stride) = match then {
                     Then::Store(None) => (std::ptr::null(), 0),

@@ -6,8 +6,6 @@
 //! reordered. What a kernel computes therefore does not depend on the machine.
 #![allow(unsafe_op_in_unsafe_fn, reason = "the contract of every function is that of Simd")]
 
-use super::tile;
-
 /// Lanes of a vector.
 pub(super) const LANES: usize = 16;
 
@@ -82,17 +80,6 @@ pub(super) trait Simd: Copy {
     unsafe fn end_nibbles(sum: Self::N) -> Self::I;
     /// Adds to each lane its 4 signed weights, which are stored with 128 added.
     unsafe fn dot_bytes(sum: Self::I, weights: Self::B, activations: *const i8) -> Self::I;
-
-    /// The sums over a block of nibbles for `R` rows whose records lie side by side.
-    #[inline(always)]
-    unsafe fn nibble_block<const R: usize>(weights: *const u8, record: *const u8) -> [Self::I; R] {
-        tile::nibble_sums::<Self, R>(weights, record)
-    }
-    /// The sums over a block of bytes.
-    #[inline(always)]
-    unsafe fn byte_block<const R: usize>(weights: *const u8, record: *const u8) -> [Self::I; R] {
-        tile::byte_sums::<Self, R>(weights, record)
-    }
 
     /// Brings the cache line at `address` near; any address may be given.
     fn prefetch(address: *const u8);

@@ -3,9 +3,15 @@
 use super::heads::HeadsCall;
 use super::rows::Best;
 use super::simd::Simd;
-use super::tile::{MAX_ROWS, TileFn};
+use super::tile::{TileCall, TileFn};
 use crate::engine::runners::cpu::form::{FORMS, Form};
 use crate::engine::runners::cpu::panel::PANEL_ROWS;
+
+/// Least rows that a kernel for any number of them is given.
+pub(super) const QUAD: usize = 4;
+
+/// A kernel for one form and any rows of one panel.
+pub(super) type QuadsFn = unsafe fn(&TileCall, usize);
 
 /// Puts a position's key and value into their block.
 pub(super) type KeepFn = unsafe fn(*const f32, *const f32, usize, *mut u8, usize);
@@ -15,10 +21,10 @@ pub(super) type GateFn = unsafe fn(*const f32, *const f32, usize, *mut f32, usiz
 
 /// The kernels of one instruction set; their contracts are with their definitions.
 pub(super) struct Kernels {
-    /// Most rows that a tile kernel is given.
-    pub rows: usize,
     /// By form, in the order of [`FORMS`], and by the number of rows less 1.
     pub tiles: [&'static [TileFn]; FORMS.len()],
+    /// By form, where there is one: for [`QUAD`] rows and more. Then `tiles` has those for fewer.
+    pub quads: [Option<QuadsFn>; FORMS.len()],
     pub norm: unsafe fn(*const f32, *const f32, usize, f32, *mut f32),
     pub quantise: unsafe fn(*const f32, usize, *mut u8, usize),
     pub gate: GateFn,
@@ -33,16 +39,33 @@ pub(super) struct Kernels {
 }
 
 impl Kernels {
-    /// The kernel for this form and number of rows, [`Kernels::rows`] at most.
-    pub fn tile(&self, form: Form, rows: usize) -> TileFn {
-        self.tiles[form as usize][rows - 1]
+    /// Multiplies `rows` rows, which lie in one panel, with a tile.
+    ///
+    /// # Safety
+    /// As [`TileCall`] says, for so many rows, on a machine that has these kernels.
+    #[allow(unsafe_op_in_unsafe_fn, reason = "the contract is that of TileCall")]
+    pub unsafe fn multiply(&self, form: Form, call: &TileCall, rows: usize) {
+        if let Some(multiply) = self.quads[form as usize].filter(|_| rows >= QUAD) {
+            return multiply(call, rows);
+        }
+        let tiles = self.tiles[form as usize];
+        let mut done = 0;
+        while done < rows {
+            let some = tiles.len().min(rows - done);
+            tiles[some - 1](&call.part(form, done..done + some, rows));
+            done += some;
+        }
     }
 }
 
 /// Compiles every kernel for an implementation of `Simd` with its target features: those of tiles
-/// for each number of rows whose results fit the registers.
+/// for each number of rows whose results fit the registers. Where `$quads` has kernels for four
+/// rows and more, `$few` are the fewer ones.
 macro_rules! kernels {
-    ($simd:ident, [$($features:literal)?], $rows:tt) => {
+    ($simd:ident, $features:tt, $rows:tt) => {
+        kernels!($simd, $features, $rows, $rows, [None; 9]);
+    };
+    ($simd:ident, [$($features:literal)?], $rows:tt, $few:tt, $quads:expr) => {
         mod entries {
             #![allow(unsafe_op_in_unsafe_fn)]
             use super::$simd;
@@ -117,21 +140,22 @@ macro_rules! kernels {
         }
 
         const _: () = super::table::check::<$simd>(&$rows);
+        const _: () = super::table::check::<$simd>(&$few);
 
         /// The table of these kernels.
         pub(super) static KERNELS: super::table::Kernels = super::table::Kernels {
-            rows: $rows.len(),
             tiles: [
-                super::table::by_rows!(quantised, U4, $rows),
-                super::table::by_rows!(quantised, U4Wide, $rows),
-                super::table::by_rows!(quantised, U8, $rows),
-                super::table::by_rows!(quantised, U8Min, $rows),
-                super::table::by_rows!(quantised, U8MinWide, $rows),
+                super::table::by_rows!(quantised, U4, $few),
+                super::table::by_rows!(quantised, U4Wide, $few),
+                super::table::by_rows!(quantised, U8, $few),
+                super::table::by_rows!(quantised, U8Min, $few),
+                super::table::by_rows!(quantised, U8MinWide, $few),
                 super::table::by_rows!(quantised, U8Halves, $rows),
                 super::table::by_rows!(dense, F32, $rows),
                 super::table::by_rows!(dense, F16, $rows),
                 super::table::by_rows!(dense, Bf16, $rows),
             ],
+            quads: $quads,
             norm: entries::norm,
             quantise: entries::quantise,
             gate: entries::gate,
@@ -146,14 +170,14 @@ macro_rules! kernels {
     };
 }
 
-/// The kernels of tiles are found by their number of rows, and rows never cross a panel.
+/// The kernels of tiles are found by their number of rows.
 pub(super) const fn check<S: Simd>(rows: &[usize]) {
     let mut place = 0;
     while place < rows.len() {
         assert!(rows[place] == place + 1, "a number of rows is missing");
         place += 1;
     }
-    assert!(rows.len() <= MAX_ROWS && PANEL_ROWS.is_multiple_of(rows.len()));
+    assert!(!rows.is_empty() && rows.len() <= PANEL_ROWS);
     assert!(matches!(S::QUERIES, 1 | 6 | 12), "attention has kernels for these alone");
 }
 

@@ -6,12 +6,11 @@ use proptest::prelude::*;
 
 use super::heads::{HeadsCall, POSITIONS};
 use super::isa::Isa;
-use super::multiply::row_tiles;
 use super::rows::Best;
 use super::scalar;
 use super::simd::LANES;
 use super::table::Kernels;
-use super::tile::{MAX_ROWS, TileCall};
+use super::tile::TileCall;
 use crate::engine::runners::cpu::form::{BLOCK, COLUMNS, FORMS, Form};
 use crate::engine::runners::cpu::panel::{PANEL_ROWS, RECORD, RECORD_STRIDE};
 
@@ -81,7 +80,7 @@ fn multiply(
     blocks: usize,
     rows: usize,
 ) -> Vec<u32> {
-    let mut out = [[0.0f32; COLUMNS]; MAX_ROWS];
+    let mut out = [[0.0f32; COLUMNS]; PANEL_ROWS];
     let call = TileCall {
         weights: tile.as_ptr(),
         blocks,
@@ -95,16 +94,16 @@ fn multiply(
         lines: 3,
     };
     // SAFETY: the tile is whole and the input has these rows.
-    unsafe { kernels.tile(form, rows)(&call) };
+    unsafe { kernels.multiply(form, &call, rows) };
     out[..rows].iter().flatten().map(|value| value.to_bits()).collect()
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(48))]
+    #![proptest_config(ProptestConfig::with_cases(128))]
 
     #[test]
     fn a_tile_gives_the_same_bits_on_every_instruction_set_and_beside_any_rows(
-        which in 0..FORMS.len(), rows in 1..=MAX_ROWS, blocks in 1usize..9, seed in any::<u32>(),
+        which in 0..FORMS.len(), rows in 1..=PANEL_ROWS, blocks in 1usize..9, seed in any::<u32>(),
     ) {
         let (form, seed) = (FORMS[which], u64::from(seed));
         let tile = tile(form, blocks, seed);
@@ -119,12 +118,7 @@ proptest! {
             .flat_map(|row| multiply(SCALAR, form, &tile, &input[row * step..], width, blocks, 1))
             .collect();
         for (isa, kernels) in others().chain([(Isa::Scalar, SCALAR)]) {
-            let together: Vec<u32> = row_tiles(rows, kernels.rows)
-                .flat_map(|rows| {
-                    let input = &input[rows.start * step..];
-                    multiply(kernels, form, &tile, input, width, blocks, rows.len())
-                })
-                .collect();
+            let together = multiply(kernels, form, &tile, &input, width, blocks, rows);
             prop_assert_eq!(&together, &alone, "{:?} {:?}", isa, form);
         }
     }
@@ -361,10 +355,10 @@ fn the_largest_sums_of_nibbles_and_bytes_are_exact() {
         let mut tile = vec![byte; form.tile_bytes(1)];
         put(&mut tile[form.block_bytes()..], std::iter::repeat(f16::ONE.to_le_bytes()));
         for sign in [1.0, -1.0] {
-            let input = records(SCALAR, &[127.0 * sign; BLOCK * MAX_ROWS], 1);
+            let input = records(SCALAR, &[127.0 * sign; BLOCK * PANEL_ROWS], 1);
             let expected = (32.0 * 127.0 * sign * weight).to_bits();
             for (isa, kernels) in others().chain([(Isa::Scalar, SCALAR)]) {
-                for rows in 1..=kernels.rows {
+                for rows in 1..=PANEL_ROWS {
                     let product = multiply(kernels, form, &tile, &input, BLOCK, 1, rows);
                     let expected = vec![expected; rows * COLUMNS];
                     assert_eq!(product, expected, "{isa:?} {form:?} {byte}, {rows} rows");

@@ -5,12 +5,11 @@
 //! in registers: each row's result is the same bits with any neighbours.
 #![allow(unsafe_op_in_unsafe_fn, reason = "the contract of every function is that of TileCall")]
 
+use std::ops::Range;
+
 use super::simd::{LANES, Simd};
 use crate::engine::runners::cpu::form::{BLOCK, Form};
 use crate::engine::runners::cpu::panel::{self, PANEL_ROWS, RECORD};
-
-/// Most rows of a call.
-pub(super) const MAX_ROWS: usize = 8;
 
 /// What a tile kernel computes.
 ///
@@ -20,6 +19,7 @@ pub(super) const MAX_ROWS: usize = 8;
 /// first row's first element for dense ones, whose rows are `input_stride` elements apart and
 /// at least `blocks * 32` long. `out` takes 16 elements for each row, `out_stride` apart; where
 /// `base` is not null it is good for as many, `base_stride` apart, and may be `out`.
+#[derive(Clone, Copy)]
 pub(super) struct TileCall {
     pub weights: *const u8,
     pub blocks: usize,
@@ -34,6 +34,23 @@ pub(super) struct TileCall {
     pub ahead: *const u8,
     /// Cache lines of them to bring near.
     pub lines: usize,
+}
+
+impl TileCall {
+    /// The call for `some` of its `rows` rows, with their share of what is brought near.
+    pub fn part(&self, form: Form, some: Range<usize>, rows: usize) -> Self {
+        let row_bytes = if form.is_quantised() { RECORD } else { self.input_stride * 4 };
+        let line = |row: usize| self.lines * row / rows;
+        let base = self.base.wrapping_add(some.start * self.base_stride);
+        Self {
+            input: self.input.wrapping_add(some.start * row_bytes),
+            out: self.out.wrapping_add(some.start * self.out_stride),
+            base: if self.base.is_null() { self.base } else { base },
+            ahead: self.ahead.wrapping_add(line(some.start) * 64),
+            lines: line(some.end) - line(some.start),
+            ..*self
+        }
+    }
 }
 
 /// A kernel for one form and one number of rows.
@@ -82,7 +99,7 @@ pub(super) unsafe fn quantised<S: Simd, Q: Quants, const R: usize>(call: &TileCa
     for _ in 0..call.blocks {
         ahead.step::<S>();
         let [first, second] = integer_sums::<S, Q, R>(weights, record);
-        let row = COLUMN_BYTES * if Q::WIDE { 2 } else { 1 };
+        let row = scale_row::<Q>();
         let d = scale::<S, Q>(scales);
         for r in 0..R {
             let header = record.add(r * RECORD + panel::SCALE).cast::<f32>();
@@ -101,23 +118,22 @@ pub(super) unsafe fn quantised<S: Simd, Q: Quants, const R: usize>(call: &TileCa
         scales = scales.add(Q::FORM.scale_bytes());
         record = record.add(PANEL_ROWS * RECORD);
     }
-    finish::<S, R>(call, &totals);
-}
-
-/// Puts the results where they belong.
-#[inline(always)]
-unsafe fn finish<S: Simd, const R: usize>(call: &TileCall, totals: &[S::F; R]) {
-    for (r, total) in totals.iter().enumerate() {
-        let mut total = *total;
-        if !call.base.is_null() {
-            total = S::add(S::load(call.base.add(r * call.base_stride)), total);
-        }
-        S::store(call.out.add(r * call.out_stride), total);
+    for (row, total) in totals.into_iter().enumerate() {
+        finish::<S>(call, row, total);
     }
 }
 
+/// Puts a row's results where they belong.
+#[inline(always)]
+pub(super) unsafe fn finish<S: Simd>(call: &TileCall, row: usize, mut total: S::F) {
+    if !call.base.is_null() {
+        total = S::add(S::load(call.base.add(row * call.base_stride)), total);
+    }
+    S::store(call.out.add(row * call.out_stride), total);
+}
+
 /// What is brought near while a tile is computed, some lines with each block.
-struct Ahead {
+pub(super) struct Ahead {
     address: *const u8,
     left: usize,
     each: usize,
@@ -125,13 +141,13 @@ struct Ahead {
 
 impl Ahead {
     #[inline(always)]
-    fn new(call: &TileCall) -> Self {
+    pub fn new(call: &TileCall) -> Self {
         let each = call.lines.div_ceil(call.blocks.max(1));
         Self { address: call.ahead, left: call.lines, each }
     }
 
     #[inline(always)]
-    fn step<S: Simd>(&mut self) {
+    pub fn step<S: Simd>(&mut self) {
         let now = self.each.min(self.left);
         self.left -= now;
         for _ in 0..now {
@@ -144,8 +160,13 @@ impl Ahead {
 /// Bytes of a row of f16 scales.
 const COLUMN_BYTES: usize = LANES * 2;
 
+/// Bytes of a form's row of scales.
+pub(super) const fn scale_row<Q: Quants>() -> usize {
+    COLUMN_BYTES * if Q::WIDE { 2 } else { 1 }
+}
+
 #[inline(always)]
-unsafe fn scale<S: Simd, Q: Quants>(from: *const u8) -> S::F {
+pub(super) unsafe fn scale<S: Simd, Q: Quants>(from: *const u8) -> S::F {
     if Q::WIDE { S::load(from.cast()) } else { S::load_f16(from.cast()) }
 }
 
@@ -157,23 +178,17 @@ unsafe fn integer_sums<S: Simd, Q: Quants, const R: usize>(
 ) -> [[S::I; R]; 2] {
     let none = [S::splat_int(0); R];
     if Q::NIBBLES {
-        [S::nibble_block::<R>(weights, record), none]
+        [nibble_sums::<S, R>(weights, record), none]
     } else if Q::HALVES {
         half_sums::<S, R>(weights, record)
     } else {
-        [S::byte_block::<R>(weights, record), none]
+        [byte_sums::<S, R>(weights, record), none]
     }
 }
 
 /// The sums over a block of nibbles.
-///
-/// # Safety
-/// `weights` are those of a block, and `record` is the first of `R`.
 #[inline(always)]
-pub(super) unsafe fn nibble_sums<S: Simd, const R: usize>(
-    weights: *const u8,
-    record: *const u8,
-) -> [S::I; R] {
+unsafe fn nibble_sums<S: Simd, const R: usize>(weights: *const u8, record: *const u8) -> [S::I; R] {
     let mut sums = [S::start_nibbles(); R];
     for v in 0..4 {
         let vector = S::load_weights(weights.add(64 * v));
@@ -196,14 +211,8 @@ pub(super) unsafe fn nibble_sums<S: Simd, const R: usize>(
 }
 
 /// The sums over a block of bytes.
-///
-/// # Safety
-/// As [`nibble_sums`].
 #[inline(always)]
-pub(super) unsafe fn byte_sums<S: Simd, const R: usize>(
-    weights: *const u8,
-    record: *const u8,
-) -> [S::I; R] {
+unsafe fn byte_sums<S: Simd, const R: usize>(weights: *const u8, record: *const u8) -> [S::I; R] {
     let mut sums = [S::splat_int(0); R];
     for (r, sum) in sums.iter_mut().enumerate() {
         let header = record.add(r * RECORD).cast::<i32>();
@@ -238,7 +247,7 @@ unsafe fn add_bytes<S: Simd, const R: usize>(
     sums: &mut [S::I; R],
     weights: *const u8,
     record: *const u8,
-    vectors: std::ops::Range<usize>,
+    vectors: Range<usize>,
 ) {
     for v in vectors {
         let vector = S::load_weights(weights.add(64 * v));
@@ -297,5 +306,7 @@ pub(super) unsafe fn dense<S: Simd, D: Dense, const R: usize>(call: &TileCall) {
         weights = weights.add(D::FORM.block_bytes());
         input = input.add(BLOCK);
     }
-    finish::<S, R>(call, &totals);
+    for (row, total) in totals.into_iter().enumerate() {
+        finish::<S>(call, row, total);
+    }
 }
