@@ -297,12 +297,18 @@ mod tests {
         assert!(error.contains("no other run has come"), "{error}");
     }
 
+    /// Two runs of which the second has met the first only in its turn.
+    async fn met_in_a_turn(folder: &Path) -> (Turns, Turns) {
+        let (first, second) = two(folder);
+        assert!(next(&first).await.unwrap());
+        assert_eq!(second.try_take().unwrap(), Whose::Other);
+        (first, second)
+    }
+
     #[tokio::test]
     async fn whoever_meets_a_run_only_in_its_turn_goes_on_when_that_is_gone() {
         let folder = tempfile::tempdir().unwrap();
-        let (first, second) = two(folder.path());
-        assert!(next(&first).await.unwrap());
-        assert_eq!(second.try_take().unwrap(), Whose::Other);
+        let (first, second) = met_in_a_turn(folder.path()).await;
         drop(first);
         assert_eq!(second.try_take().unwrap(), Whose::Own);
     }
@@ -310,9 +316,7 @@ mod tests {
     #[tokio::test]
     async fn whoever_leaves_is_waited_for_no_longer() {
         let folder = tempfile::tempdir().unwrap();
-        let (first, second) = two(folder.path());
-        assert!(next(&first).await.unwrap());
-        assert_eq!(second.try_take().unwrap(), Whose::Other);
+        let (first, second) = met_in_a_turn(folder.path()).await;
         first.leave();
         assert_eq!(second.try_take().unwrap(), Whose::Own);
         assert_eq!(Turns::join(folder.path()).unwrap().place, 0);

@@ -49,9 +49,13 @@ fn ended_well(run: Run) {
     assert_eq!(output.status.code(), Some(0), "{}", errors(&output));
 }
 
+fn read(home: &Path, report: &str) -> Value {
+    serde_json::from_slice(&std::fs::read(home.join(report)).unwrap()).unwrap()
+}
+
 /// From when to when every pass of a report ran.
 fn passes(home: &Path, report: &str) -> Vec<(Timestamp, Timestamp)> {
-    let report: Value = serde_json::from_slice(&std::fs::read(home.join(report)).unwrap()).unwrap();
+    let report = read(home, report);
     let repeats = report["lanes"].as_array().unwrap().iter().flat_map(|lane| {
         let repeats = lane["repeats"].as_array().unwrap();
         repeats.iter().map(|repeat| {
@@ -76,8 +80,7 @@ fn passes_are_taken_in_turns_and_compared_pair_by_pair() {
     assert!(pairs.is_sorted(), "a pair is over before the next: {pairs:?}");
     pairs.windows(2).for_each(|of| assert!(of[0].1 <= of[1].0, "two passes at once: {of:?}"));
     // the journal knows the times too
-    let report: Value =
-        serde_json::from_slice(&std::fs::read(home.path().join("a.json")).unwrap()).unwrap();
+    let report = read(home.path(), "a.json");
     let line = format!("report {} --report past.json", report["run"]["id"].as_str().unwrap());
     assert!(command(home.path(), &line).output().unwrap().status.success());
     assert_eq!(passes(home.path(), "past.json"), passes(home.path(), "a.json"));
