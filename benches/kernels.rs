@@ -24,7 +24,7 @@ use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_m
 
 const INPUTS: usize = 576;
 const OUTPUTS: usize = 1536;
-const ROWS: [usize; 6] = [1, 3, 8, 13, 32, 128];
+const ROWS: [usize; 7] = [1, 3, 4, 8, 13, 32, 128];
 const TYPES: [GgmlDType; 5] =
     [GgmlDType::Q4_1, GgmlDType::Q8_0, GgmlDType::Q6K, GgmlDType::BF16, GgmlDType::F32];
 

@@ -22,7 +22,7 @@ pub enum Then<'a> {
 }
 
 /// A tile of results, `[row][column]`.
-#[repr(align(64))]
+#[repr(C, align(64))]
 pub(super) struct Product(pub [[f32; COLUMNS]; PANEL_ROWS]);
 
 impl Product {

@@ -63,7 +63,7 @@ impl Kernels {
 /// rows and more, `$few` are the fewer ones.
 macro_rules! kernels {
     ($simd:ident, $features:tt, $rows:tt) => {
-        kernels!($simd, $features, $rows, $rows, [None; 9]);
+        kernels!($simd, $features, $rows, $rows, [None; crate::engine::runners::cpu::form::FORMS.len()]);
     };
     ($simd:ident, [$($features:literal)?], $rows:tt, $few:tt, $quads:expr) => {
         mod entries {

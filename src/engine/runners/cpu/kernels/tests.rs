@@ -99,7 +99,7 @@ fn multiply(
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(128))]
+    #![proptest_config(ProptestConfig::with_cases(48))]
 
     #[test]
     fn a_tile_gives_the_same_bits_on_every_instruction_set_and_beside_any_rows(
@@ -109,11 +109,7 @@ proptest! {
         let tile = tile(form, blocks, seed);
         let width = blocks * BLOCK;
         let x = floats(seed + 2, rows * width);
-        let (input, step) = if form.is_quantised() {
-            (records(SCALAR, &x, blocks), RECORD)
-        } else {
-            (x.iter().flat_map(|x| x.to_le_bytes()).collect(), width * 4)
-        };
+        let (input, step) = input(form, &x, blocks);
         let alone: Vec<u32> = (0..rows)
             .flat_map(|row| multiply(SCALAR, form, &tile, &input[row * step..], width, blocks, 1))
             .collect();
@@ -363,6 +359,57 @@ fn the_largest_sums_of_nibbles_and_bytes_are_exact() {
                     let expected = vec![expected; rows * COLUMNS];
                     assert_eq!(product, expected, "{isa:?} {form:?} {byte}, {rows} rows");
                 }
+            }
+        }
+    }
+}
+
+/// Rows of a form as its kernels read them, and from one to the next.
+fn input(form: Form, x: &[f32], blocks: usize) -> (Vec<u8>, usize) {
+    if form.is_quantised() {
+        (records(SCALAR, x, blocks), RECORD)
+    } else {
+        (x.iter().flat_map(|x| x.to_le_bytes()).collect(), blocks * BLOCK * 4)
+    }
+}
+
+#[test]
+fn any_rows_of_every_form_are_added_to_what_is_there_and_to_a_bias() {
+    const WIDE: usize = COLUMNS + 3;
+    let (blocks, before) = (3, floats(1, PANEL_ROWS * WIDE));
+    let bias = floats(2, COLUMNS);
+    for (form, rows) in FORMS.into_iter().flat_map(|form| (1..=PANEL_ROWS).map(move |n| (form, n)))
+    {
+        let tile = tile(form, blocks, rows as u64);
+        let (input, step) = input(form, &floats(3, rows * blocks * BLOCK), blocks);
+        let row = |row| multiply(SCALAR, form, &tile, &input[row * step..], 0, blocks, 1);
+        let alone: Vec<f32> = (0..rows).flat_map(row).map(f32::from_bits).collect();
+        for ((isa, kernels), own) in others().flat_map(|isa| [(isa, true), (isa, false)]) {
+            let mut out = before.clone();
+            let call = TileCall {
+                weights: tile.as_ptr(),
+                blocks,
+                input: input.as_ptr(),
+                input_stride: blocks * BLOCK,
+                out: out.as_mut_ptr(),
+                out_stride: WIDE,
+                base: if own { out.as_ptr() } else { bias.as_ptr() },
+                base_stride: if own { WIDE } else { 0 },
+                ahead: tile.as_ptr(),
+                lines: 2,
+            };
+            // SAFETY: the tile is whole, and the input, the output and the base have these rows.
+            unsafe { kernels.multiply(form, &call, rows) };
+            for (at, (now, before)) in out.iter().zip(&before).enumerate() {
+                let (row, column) = (at / WIDE, at % WIDE);
+                let expected = if row < rows && column < COLUMNS {
+                    let base = if own { *before } else { bias[column] };
+                    base + alone[row * COLUMNS + column]
+                } else {
+                    *before
+                };
+                let told = format!("{isa:?} {form:?} {rows} rows, {row}, {column}");
+                assert_eq!(now.to_bits(), expected.to_bits(), "{told}");
             }
         }
     }

@@ -52,8 +52,8 @@ pub(super) unsafe fn quantised<Q: Quants>(call: &TileCall, rows: usize) {
         spread_block::<Q>(weights, scales, spread);
         for (quad, totals) in totals.chunks_mut(QUAD).enumerate() {
             let record = record.add(quad * QUAD * RECORD);
-            let (rows, totals) = (totals.len(), totals.as_mut_ptr());
-            match rows {
+            let (some, totals) = (totals.len(), totals.as_mut_ptr());
+            match some {
                 4 => assembly::four::add::<Q>(record, spread, totals),
                 3 => assembly::three::add::<Q>(record, spread, totals),
                 2 => assembly::two::add::<Q>(record, spread, totals),

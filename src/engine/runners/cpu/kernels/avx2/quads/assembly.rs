@@ -106,7 +106,7 @@ macro_rules! add_bytes {
     };
 }
 
-/// Sums as floats, in parts of the activations' scale.
+/// Sums as floats, times the activations' scale.
 macro_rules! scale_sums {
     ($row:literal, $x:literal, $y:literal, $at:literal) => {
         concat!(
@@ -254,7 +254,7 @@ macro_rules! kernel {
             out("ymm4") _, out("ymm5") _, out("ymm6") _, out("ymm7") _,
             out("ymm8") _, out("ymm9") _, out("ymm10") _, out("ymm11") _,
             out("ymm12") _, out("ymm13") _, out("ymm15") _,
-            options(nostack, preserves_flags),
+            options(nostack),
         )
     };
 }
