@@ -60,7 +60,7 @@ macro_rules! add_nibbles {
 
 /// Adds neighbouring sums of 16 bits.
 macro_rules! end_nibbles {
-    ($row:literal, $x:literal, $y:literal, $at:literal) => {
+    ($row:literal, $x:literal, $y:literal) => {
         concat!(
             concat!("vpmaddwd ymm", $x, ", ymm", $x, ", ymmword ptr [{spread} + {ones}]\n"),
             concat!("vpmaddwd ymm", $y, ", ymm", $y, ", ymmword ptr [{spread} + {ones}]\n"),
@@ -121,7 +121,7 @@ macro_rules! scale_sums {
 
 /// Times d, and the totals added.
 macro_rules! add_totals {
-    ($row:literal, $x:literal, $y:literal, $at:literal) => {
+    ($row:literal, $x:literal, $y:literal) => {
         concat!(
             concat!("vfmadd213ps ymm", $x, ", ymm8, ymmword ptr [{totals} + ", $row, " * 64]\n"),
             concat!(
@@ -148,7 +148,7 @@ macro_rules! add_min {
 
 /// A row's totals put back.
 macro_rules! store_totals {
-    ($row:literal, $x:literal, $y:literal, $at:literal) => {
+    ($row:literal, $x:literal, $y:literal) => {
         concat!(
             concat!("vmovaps ymmword ptr [{totals} + ", $row, " * 64], ymm", $x, "\n"),
             concat!("vmovaps ymmword ptr [{totals} + ", $row, " * 64 + 32], ymm", $y, "\n"),
@@ -158,17 +158,17 @@ macro_rules! store_totals {
 
 /// A template for each of some rows.
 macro_rules! rows {
-    (1, $row:ident, $at:literal) => {
-        $row!(0, 0, 4, $at)
+    (1, $row:ident $(, $at:literal)?) => {
+        $row!(0, 0, 4 $(, $at)?)
     };
-    (2, $row:ident, $at:literal) => {
-        concat!(rows!(1, $row, $at), $row!(1, 1, 5, $at))
+    (2, $row:ident $(, $at:literal)?) => {
+        concat!(rows!(1, $row $(, $at)?), $row!(1, 1, 5 $(, $at)?))
     };
-    (3, $row:ident, $at:literal) => {
-        concat!(rows!(2, $row, $at), $row!(2, 2, 6, $at))
+    (3, $row:ident $(, $at:literal)?) => {
+        concat!(rows!(2, $row $(, $at)?), $row!(2, 2, 6 $(, $at)?))
     };
-    (4, $row:ident, $at:literal) => {
-        concat!(rows!(3, $row, $at), $row!(3, 3, 7, $at))
+    (4, $row:ident $(, $at:literal)?) => {
+        concat!(rows!(3, $row $(, $at)?), $row!(3, 3, 7 $(, $at)?))
     };
 }
 
@@ -191,7 +191,7 @@ macro_rules! nibble_sums {
             nibbles!($rows, add_nibbles, 320, 24),
             nibbles!($rows, add_nibbles, 384, 12),
             nibbles!($rows, add_nibbles, 448, 28),
-            rows!($rows, end_nibbles, 0),
+            rows!($rows, end_nibbles),
         )
     };
 }
@@ -223,7 +223,7 @@ macro_rules! byte_sums {
 /// Sums times d and the activations' scales, added to the totals.
 macro_rules! totals {
     ($rows:tt) => {
-        concat!(weights!(8, 9, "{d}"), rows!($rows, scale_sums, 32), rows!($rows, add_totals, 0),)
+        concat!(weights!(8, 9, "{d}"), rows!($rows, scale_sums, 32), rows!($rows, add_totals),)
     };
 }
 
@@ -237,7 +237,7 @@ macro_rules! minima {
 /// The totals put back.
 macro_rules! end {
     ($rows:tt) => {
-        rows!($rows, store_totals, 0)
+        rows!($rows, store_totals)
     };
 }
 
