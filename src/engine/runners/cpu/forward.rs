@@ -69,11 +69,17 @@ impl Workspace {
         for begin in (0..rows.len()).step_by(MAX_ROWS) {
             let end = (begin + MAX_ROWS).min(rows.len());
             self.pass.select(begin, end, &model.heads, self.crew.threads());
-            self.enter(model, &rows[begin..end])?;
+            let rows = &rows[begin..end];
+            self.enter(model, rows)?;
             for (number, layer) in model.layers.iter().enumerate() {
-                self.layer(model, number, layer, cache, end - begin);
+                self.attention(model, number, layer, cache, rows.len());
+                let last = number + 1 == model.layers.len();
+                match if last { self.gather_wanted(rows) } else { rows.len() } {
+                    0 => {}
+                    left => self.feed_forward(model, layer, left),
+                }
             }
-            self.keep_wanted(&rows[begin..end]);
+            self.keep_wanted(rows);
         }
         for (slot, length) in self.pass.lengths() {
             cache.lengths[slot] = length;
@@ -96,7 +102,8 @@ impl Workspace {
         Ok(())
     }
 
-    fn layer(
+    /// The heads of `rows` rows.
+    fn attention(
         &mut self,
         model: &Model,
         number: usize,
@@ -129,6 +136,13 @@ impl Workspace {
         };
         let (slots, bases) = (&mut cache.slots, &mut self.bases);
         crew.attend(model.heads, &attention, &inputs, slots, bases, &mut self.heads);
+    }
+
+    /// What comes after the heads, for the first `rows` rows.
+    fn feed_forward(&mut self, model: &Model, layer: &Layer, rows: usize) {
+        let (crew, weights) = (&mut self.crew, &model.weights);
+        let all = &self.rows[..rows];
+        let norm = |weight| Norm { weight, eps: model.norm_eps };
         crew.take(&self.heads, rows, &mut self.attended);
         let post = |which: usize| layer.post_norms.as_ref().map(|norms| norm(&norms[which]));
         let mut stream = Stream { values: &mut self.stream, product: &mut self.product };
@@ -139,9 +153,22 @@ impl Workspace {
         stream.add(crew, &layer.down, weights, &self.gated, rows, post(1));
     }
 
-    /// Puts aside the rows that want an answer.
+    /// Moves the rows that want an answer to the front, and counts them: of the others nobody
+    /// asks for more than the last layer's keys and values.
+    fn gather_wanted(&mut self, rows: &[Row]) -> usize {
+        let mut count = 0;
+        for (number, _) in rows.iter().enumerate().filter(|(_, row)| row.want.anything()) {
+            self.heads.copy_row(number, count);
+            self.stream.copy_row(number, count);
+            count += 1;
+        }
+        count
+    }
+
+    /// Puts aside the rows that want an answer, which are in front.
     fn keep_wanted(&mut self, rows: &[Row]) {
-        for (number, row) in rows.iter().enumerate() {
+        let wanted = rows.iter().filter(|row| row.want.anything());
+        for (number, row) in wanted.enumerate() {
             let goals = &self.head.goals;
             let goal = match row.want {
                 Want::Nothing => continue,

@@ -49,6 +49,12 @@ impl Matrix {
         &mut self.data[row * self.stride..][..self.columns]
     }
 
+    /// Copies a row over another one.
+    pub fn copy_row(&mut self, from: usize, to: usize) {
+        let begin = from * self.stride;
+        self.data.copy_within(begin..begin + self.columns, to * self.stride);
+    }
+
     pub(super) fn as_ptr(&self) -> *const f32 {
         self.data.as_ptr()
     }

@@ -8,6 +8,7 @@
 //! Keys of a block are `[dimension][32]`, values `[32][dimension]`, both in f16, or in f32 where
 //! nothing may be rounded.
 #![allow(unsafe_op_in_unsafe_fn, reason = "the contract of every function is that of HeadsCall")]
+#![allow(clippy::needless_range_loop, reason = "zip is a call where the build does not inline it")]
 
 use std::ops::Range;
 
@@ -247,8 +248,8 @@ unsafe fn part<S: Simd, E: Element, const H: usize, const V: usize>(
         }
         for (h, sums) in sums.iter_mut().enumerate() {
             let query = S::splat(*queries.add(h * call.width + d));
-            for (sum, vector) in sums.iter_mut().zip(&vectors) {
-                *sum = S::fma(query, *vector, *sum);
+            for v in 0..V {
+                sums[v] = S::fma(query, vectors[v], sums[v]);
             }
         }
     }
@@ -341,8 +342,8 @@ unsafe fn mix<S: Simd, E: Element, const H: usize, const C: usize>(
                 if by_all || call.seen(query + h).contains(&position) {
                     let weight = *weights.add(h * call.scores_stride + position - base);
                     let weight = S::splat(weight);
-                    for (sum, vector) in sums.iter_mut().zip(&vectors) {
-                        *sum = S::fma(weight, *vector, *sum);
+                    for c in 0..C {
+                        sums[c] = S::fma(weight, vectors[c], sums[c]);
                     }
                 }
             }

@@ -204,8 +204,8 @@ unsafe fn nibble_sums<S: Simd, const R: usize>(weights: *const u8, record: *cons
     }
     // a loop and not `map`: a closure is compiled without the instruction set of its caller
     let mut ends = [S::splat_int(0); R];
-    for (end, sum) in ends.iter_mut().zip(sums) {
-        *end = S::end_nibbles(sum);
+    for (r, end) in ends.iter_mut().enumerate() {
+        *end = S::end_nibbles(sums[r]);
     }
     ends
 }
