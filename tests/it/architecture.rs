@@ -165,7 +165,8 @@ fn unsafe_code_is_only_in_kernels_and_where_model_files_are_mapped() {
 }
 
 /// A closure that is not inlined is compiled without its caller's instruction set, four times
-/// slower: these files are generic over it and are compiled inside of functions that have one.
+/// slower, and so is what `zip` calls without link-time optimisation: these files are generic over
+/// it and are compiled inside of functions that have one.
 #[test]
 fn kernels_loop_over_vectors_without_closures_or_zip() {
     let generic = ["heads", "rows", "simd", "tile", "avx512", "avx2/quads"];

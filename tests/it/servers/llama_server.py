@@ -1,7 +1,7 @@
 """llama.cpp's server of the package xllamacpp, started with the flags of llama-server.
 
 That package runs on any x86-64 processor with AVX2; the one with llama-server itself was built for
-AVX-512 and dies without it.
+AVX-512 and AVX-VNNI and dies without them.
 """
 import argparse
 import os

@@ -7,6 +7,7 @@ use super::kernels::crew::Crew;
 use super::kernels::head::{Goal, Logits, Task};
 use super::kernels::multiply::Then;
 use super::kernels::prepare::Norm;
+use super::kernels::upcoming::Upcoming;
 use super::matrix::{Matrix, padded_stride};
 use super::model::{Layer, Model};
 use super::pack::Linear;
@@ -73,13 +74,11 @@ impl Workspace {
             self.enter(model, rows)?;
             for (number, layer) in model.layers.iter().enumerate() {
                 self.attention(model, number, layer, cache, rows.len());
-                let last = number + 1 == model.layers.len();
-                match if last { self.gather_wanted(rows) } else { rows.len() } {
-                    0 => {}
-                    left => self.feed_forward(model, layer, left),
+                if number + 1 < model.layers.len() {
+                    self.feed_forward(model, number, cache.capacity, rows.len());
                 }
             }
-            self.keep_wanted(rows);
+            self.finish(model, cache.capacity, rows);
         }
         for (slot, length) in self.pass.lengths() {
             cache.lengths[slot] = length;
@@ -113,15 +112,14 @@ impl Workspace {
     ) {
         let (crew, weights) = (&mut self.crew, &model.weights);
         let all = &self.rows[..rows];
-        let norm = |weight| Norm { weight, eps: model.norm_eps };
-        crew.norm(&self.stream, all, norm(&layer.attention_norm), &mut self.normed);
+        crew.norm(&self.stream, all, model.normed_by(&layer.attention_norm), &mut self.normed);
         let then = Then::Store(layer.bias.as_deref());
         crew.multiply(&layer.qkv, weights, &self.normed, rows, &mut self.qkv, then);
         let head_norms = layer.head_norms.as_ref();
         let attention = AttentionLayer {
             layer: number,
-            norms: head_norms.map(|[q, k]| [norm(q), norm(k)]),
-            window: model.window.filter(|_| layer.local),
+            norms: head_norms.map(|[q, k]| [model.normed_by(q), model.normed_by(k)]),
+            window: model.window_of(layer),
             scale: model.query_scale,
         };
         let angles = self.local_angles.as_ref().filter(|_| layer.local);
@@ -138,49 +136,58 @@ impl Workspace {
         crew.attend(model.heads, &attention, &inputs, slots, bases, &mut self.heads);
     }
 
-    /// What comes after the heads, for the first `rows` rows.
-    fn feed_forward(&mut self, model: &Model, layer: &Layer, rows: usize) {
+    /// What comes after the heads of a layer, for the first `rows` rows.
+    fn feed_forward(&mut self, model: &Model, number: usize, capacity: usize, rows: usize) {
+        let layer = &model.layers[number];
         let (crew, weights) = (&mut self.crew, &model.weights);
         let all = &self.rows[..rows];
-        let norm = |weight| Norm { weight, eps: model.norm_eps };
         crew.take(&self.heads, rows, &mut self.attended);
-        let post = |which: usize| layer.post_norms.as_ref().map(|norms| norm(&norms[which]));
+        let post =
+            |which: usize| layer.post_norms.as_ref().map(|norms| model.normed_by(&norms[which]));
         let mut stream = Stream { values: &mut self.stream, product: &mut self.product };
         stream.add(crew, &layer.output, weights, &self.attended, rows, post(0));
-        crew.norm(stream.values, all, norm(&layer.ffn_norm), &mut self.normed);
-        let activation = model.activation;
-        crew.gate(&layer.gated, weights, &self.normed, rows, &mut self.gated, activation);
+        crew.norm(stream.values, all, model.normed_by(&layer.ffn_norm), &mut self.normed);
+        let next = model.layers.get(number + 1).filter(|_| !self.pass.several);
+        let upcoming = next.map(|next| Upcoming {
+            heads: model.heads,
+            layer: number + 1,
+            window: model.window_of(next),
+            units: &self.pass.units,
+            bounds: &self.pass.bounds,
+            bases: &self.bases,
+            capacity,
+        });
+        crew.gate(&layer.gated, weights, &self.normed, rows, &mut self.gated, upcoming);
         stream.add(crew, &layer.down, weights, &self.gated, rows, post(1));
     }
 
-    /// Moves the rows that want an answer to the front, and counts them: of the others nobody
-    /// asks for more than the last layer's keys and values.
-    fn gather_wanted(&mut self, rows: &[Row]) -> usize {
-        let mut count = 0;
-        for (number, _) in rows.iter().enumerate().filter(|(_, row)| row.want.anything()) {
-            self.heads.copy_row(number, count);
-            self.stream.copy_row(number, count);
-            count += 1;
-        }
-        count
-    }
-
-    /// Puts aside the rows that want an answer, which are in front.
-    fn keep_wanted(&mut self, rows: &[Row]) {
-        let wanted = rows.iter().filter(|row| row.want.anything());
-        for (number, row) in wanted.enumerate() {
-            let goals = &self.head.goals;
+    /// What comes after the last layer's heads, for the rows that want an answer, which are put
+    /// aside: of the others nobody asks for more than the last layer's keys and values.
+    fn finish(&mut self, model: &Model, capacity: usize, rows: &[Row]) {
+        let goals = &mut self.head.goals;
+        let first = goals.len();
+        for (number, row) in rows.iter().enumerate() {
             let goal = match row.want {
                 Want::Nothing => continue,
                 Want::Best => Goal::Best,
                 Want::Logits => {
-                    let logits = |goal: &&Goal| **goal != Goal::Best;
-                    Goal::Logits(goals.iter().filter(logits).count())
+                    Goal::Logits(goals.iter().filter(|goal| **goal != Goal::Best).count())
                 }
             };
-            let stream = self.stream.row(number);
-            self.head.stream.row_mut(goals.len()).copy_from_slice(stream);
-            self.head.goals.push(goal);
+            let place = goals.len() - first;
+            if place != number {
+                self.heads.copy_row(number, place);
+                self.stream.copy_row(number, place);
+            }
+            goals.push(goal);
+        }
+        let count = self.head.goals.len() - first;
+        if let (Some(last), 1..) = (model.layers.len().checked_sub(1), count) {
+            self.feed_forward(model, last, capacity, count);
+        }
+        for place in 0..count {
+            let stream = self.stream.row(place);
+            self.head.stream.row_mut(first + place).copy_from_slice(stream);
         }
     }
 
@@ -192,9 +199,8 @@ impl Workspace {
         if head.goals.is_empty() {
             return;
         }
-        let norm = Norm { weight: &model.norm, eps: model.norm_eps };
         let rows = &head.rows[..head.goals.len()];
-        self.crew.norm(&head.stream, rows, norm, &mut head.normed);
+        self.crew.norm(&head.stream, rows, model.normed_by(&model.norm), &mut head.normed);
         let logits = Logits { values: room, stride };
         let task = Task {
             linear: &model.head,

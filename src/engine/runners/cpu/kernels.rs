@@ -29,6 +29,7 @@ pub mod head;
 pub mod isa;
 pub mod multiply;
 pub mod prepare;
+pub mod upcoming;
 
 #[cfg(test)]
 mod tests;

@@ -7,6 +7,7 @@ use super::blocks;
 use super::form::{BLOCK, Form};
 use super::kernels::attention::Heads;
 use super::kernels::gate::Activation;
+use super::kernels::prepare::Norm;
 use super::pack::{Gated, Layout, Linear, Part, Source};
 use super::weights::Weights;
 use crate::engine::EngineError;
@@ -38,8 +39,6 @@ pub struct Model {
     pub local_frequencies: Option<Vec<f32>>,
     /// Embeddings are multiplied by this.
     pub embedding_scale: Option<f32>,
-    /// Of the gates.
-    pub activation: Activation,
     /// The layers.
     pub layers: Vec<Layer>,
     /// The last norm.
@@ -150,7 +149,6 @@ impl<'a> Build<'a> {
                 .as_ref()
                 .map(|_| self.decoder.local_rope().frequencies(head_dim)),
             embedding_scale: self.is_gemma().then(|| (hidden as f32).sqrt()),
-            activation: if self.is_gemma() { Activation::Gelu } else { Activation::Silu },
             norm: self.norm(&self.inventory.norm)?,
             weights: Weights::pack(&layout)?,
             layers,
@@ -176,6 +174,7 @@ impl<'a> Build<'a> {
         let [q, k, v] = &layer.qkv;
         let order = self.qk_order();
         let [gate, up] = &layer.gate_up;
+        let activation = if self.is_gemma() { Activation::Gelu } else { Activation::Silu };
         let qkv = layout.linear(&[Part { tensor: q, order }, Part { tensor: k, order }, plain(v)]);
         Ok(Layer {
             attention_norm: self.norm(&layer.attention_norm)?,
@@ -195,7 +194,7 @@ impl<'a> Build<'a> {
             },
             output: layout.linear(&[plain(&layer.output)]),
             ffn_norm: self.norm(&layer.ffn_norm)?,
-            gated: layout.gated(plain(gate), plain(up)),
+            gated: layout.gated([plain(gate), plain(up)], activation),
             down: layout.linear(&[plain(&layer.down)]),
         })
     }
@@ -288,6 +287,16 @@ impl Model {
             out.iter_mut().for_each(|value| *value *= scale);
         }
         Ok(())
+    }
+
+    /// A token of this layer sees so many tokens.
+    pub fn window_of(&self, layer: &Layer) -> Option<usize> {
+        self.window.filter(|_| layer.local)
+    }
+
+    /// RMSNorm with these weights.
+    pub fn normed_by<'a>(&self, weight: &'a [f32]) -> Norm<'a> {
+        Norm { weight, eps: self.norm_eps }
     }
 }
 

@@ -14,6 +14,7 @@ use rayon::prelude::*;
 use super::blocks::{self, Block};
 use super::form::{BLOCK, COLUMNS, Form};
 use super::kernels::buffer::Buffer;
+use super::kernels::gate::Activation;
 use super::kernels::team::share;
 use crate::engine::EngineError;
 use crate::engine::weights::{RowOrder, StoredTensor, TensorFiles};
@@ -124,6 +125,8 @@ pub struct Gated {
     pub outputs: usize,
     /// How gate and up are stored.
     pub forms: [Form; 2],
+    /// What is done to the gate.
+    pub activation: Activation,
     /// The units of 32 columns of each thread, and where they begin in the memory.
     pub threads: Vec<(Range<usize>, usize)>,
 }
@@ -184,7 +187,7 @@ impl<'a> Layout<'a> {
     }
 
     /// Joins gate and up.
-    pub fn gated(&mut self, gate: Part<'a>, up: Part<'a>) -> Gated {
+    pub fn gated(&mut self, [gate, up]: [Part<'a>; 2], activation: Activation) -> Gated {
         let outputs = gate.tensor.rows();
         let blocks = gate.tensor.columns().div_ceil(BLOCK);
         let forms = [gate, up].map(|part| self.source.form(part.tensor));
@@ -200,7 +203,7 @@ impl<'a> Layout<'a> {
             (mine, begin)
         });
         let threads = threads.collect();
-        Gated { blocks, outputs, forms, threads }
+        Gated { blocks, outputs, forms, activation, threads }
     }
 
     /// Adds tiles to a thread; gives the offset of the first one.

@@ -1,6 +1,7 @@
 //! AVX-512 with VNNI: one vector holds the 16 lanes.
 #![allow(unsafe_op_in_unsafe_fn, reason = "the contract of every function is that of Simd")]
 
+use std::arch::asm;
 use std::arch::x86_64::*;
 
 use super::avx2::{eight_add, eight_add_int, eight_max};
@@ -36,6 +37,21 @@ impl Simd for Avx512 {
     #[inline(always)]
     unsafe fn load(from: *const f32) -> Self::F {
         _mm512_loadu_ps(from)
+    }
+
+    /// As an integer: Zen 4 computes a third faster beside it than beside `vbroadcastss`, which
+    /// is what the compiler writes.
+    #[inline]
+    #[target_feature(enable = "avx512f")]
+    unsafe fn broadcast(from: *const f32) -> Self::F {
+        let value: Self::F;
+        asm!(
+            "vpbroadcastd {value}, dword ptr [{from}]",
+            value = lateout(zmm_reg) value,
+            from = in(reg) from,
+            options(pure, readonly, nostack, preserves_flags),
+        );
+        value
     }
 
     #[inline(always)]

@@ -247,7 +247,7 @@ unsafe fn part<S: Simd, E: Element, const H: usize, const V: usize>(
             *vector = E::load::<S>(keys.add((d * POSITIONS + v * LANES) * E::BYTES));
         }
         for (h, sums) in sums.iter_mut().enumerate() {
-            let query = S::splat(*queries.add(h * call.width + d));
+            let query = S::broadcast(queries.add(h * call.width + d));
             for v in 0..V {
                 sums[v] = S::fma(query, vectors[v], sums[v]);
             }
@@ -340,8 +340,8 @@ unsafe fn mix<S: Simd, E: Element, const H: usize, const C: usize>(
             for (h, sums) in sums.iter_mut().enumerate() {
                 // what is not seen is not added: what follows may be no number
                 if by_all || call.seen(query + h).contains(&position) {
-                    let weight = *weights.add(h * call.scores_stride + position - base);
-                    let weight = S::splat(weight);
+                    let weight = weights.add(h * call.scores_stride + position - base);
+                    let weight = S::broadcast(weight);
                     for c in 0..C {
                         sums[c] = S::fma(weight, vectors[c], sums[c]);
                     }

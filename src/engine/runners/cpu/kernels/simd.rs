@@ -29,6 +29,11 @@ pub(super) trait Simd: Copy {
 
     unsafe fn splat(value: f32) -> Self::F;
     unsafe fn load(from: *const f32) -> Self::F;
+    /// The f32 at `from` in every lane.
+    #[inline(always)]
+    unsafe fn broadcast(from: *const f32) -> Self::F {
+        Self::splat(*from)
+    }
     unsafe fn store(to: *mut f32, value: Self::F);
     /// Widens 16 f16.
     unsafe fn load_f16(from: *const u16) -> Self::F;

@@ -99,27 +99,54 @@ pub(super) unsafe fn quantised<S: Simd, Q: Quants, const R: usize>(call: &TileCa
     for _ in 0..call.blocks {
         ahead.step::<S>();
         let [first, second] = integer_sums::<S, Q, R>(weights, record);
-        let row = scale_row::<Q>();
-        let d = scale::<S, Q>(scales);
-        for r in 0..R {
-            let header = record.add(r * RECORD + panel::SCALE).cast::<f32>();
-            let a = S::splat(*header);
-            totals[r] = S::fma(S::mul(S::float(first[r]), a), d, totals[r]);
-            if Q::HALVES {
-                let d = scale::<S, Q>(scales.add(row));
-                totals[r] = S::fma(S::mul(S::float(second[r]), a), d, totals[r]);
-            }
-            if Q::MIN {
-                let m = scale::<S, Q>(scales.add(row));
-                totals[r] = S::fma(S::splat(*header.add(1)), m, totals[r]);
-            }
-        }
+        add_scaled::<S, Q, R>(&mut totals, [first, second], scales, record.add(panel::SCALE));
         weights = weights.add(Q::FORM.block_bytes());
         scales = scales.add(Q::FORM.scale_bytes());
         record = record.add(PANEL_ROWS * RECORD);
     }
     for (row, total) in totals.into_iter().enumerate() {
         finish::<S>(call, row, total);
+    }
+}
+
+/// Adds a block's sums to the totals, times the scales of their rows and columns: one operation
+/// for all rows and then the next, so that none waits for the one before.
+#[inline(always)]
+unsafe fn add_scaled<S: Simd, Q: Quants, const R: usize>(
+    totals: &mut [S::F; R],
+    [first, second]: [[S::I; R]; 2],
+    scales: *const u8,
+    header: *const u8,
+) {
+    let row = scale_row::<Q>();
+    add_products::<S, R>(totals, first, scale::<S, Q>(scales), header);
+    if Q::HALVES {
+        add_products::<S, R>(totals, second, scale::<S, Q>(scales.add(row)), header);
+    }
+    if Q::MIN {
+        let m = scale::<S, Q>(scales.add(row));
+        for (r, total) in totals.iter_mut().enumerate() {
+            let sum = S::splat(*header.add(r * RECORD).cast::<f32>().add(1));
+            *total = S::fma(sum, m, *total);
+        }
+    }
+}
+
+/// Adds sums times `d` and the scales of their rows, with which the headers begin.
+#[inline(always)]
+unsafe fn add_products<S: Simd, const R: usize>(
+    totals: &mut [S::F; R],
+    sums: [S::I; R],
+    d: S::F,
+    header: *const u8,
+) {
+    let mut products = [S::zero(); R];
+    for (r, product) in products.iter_mut().enumerate() {
+        let scale = S::splat(*header.add(r * RECORD).cast::<f32>());
+        *product = S::mul(S::float(sums[r]), scale);
+    }
+    for (r, total) in totals.iter_mut().enumerate() {
+        *total = S::fma(products[r], d, *total);
     }
 }
 

@@ -1,0 +1,184 @@
+//! Keys and values that attention reads next, brought near while products are computed.
+//!
+//! Attention waits for memory, which products leave idle. So each thread asks for the keys and
+//! values of its own units while it multiplies, a few lines before each product.
+
+use std::ops::Range;
+
+use super::attention::{Heads, Unit};
+use super::heads::POSITIONS;
+
+/// Bytes that a thread brings near for a layer, about what its cache of the second level holds.
+const MOST: usize = 1 << 20;
+/// Bytes of a cache line.
+const LINE: usize = 64;
+
+/// What a layer's attention is going to read of the cache.
+#[derive(Debug, Clone, Copy)]
+pub struct Upcoming<'a> {
+    /// Sizes of attention.
+    pub heads: Heads,
+    /// The layer.
+    pub layer: usize,
+    /// A token sees this many tokens, itself included.
+    pub window: Option<usize>,
+    /// The units, and where each thread's begin and end.
+    pub units: &'a [Unit],
+    /// One more than there are threads.
+    pub bounds: &'a [usize],
+    /// The addresses of the slots.
+    pub bases: &'a [usize],
+    /// Positions that a slot has room for.
+    pub capacity: usize,
+}
+
+impl<'a> Upcoming<'a> {
+    /// The units of a thread.
+    fn units_of(&self, thread: usize) -> &'a [Unit] {
+        &self.units[self.bounds[thread]..self.bounds[thread + 1]]
+    }
+
+    /// The bytes of its slot that a unit reads.
+    fn bytes(&self, unit: &Unit) -> Range<usize> {
+        let block = self.heads.cache_bytes(POSITIONS);
+        let begin =
+            (self.layer * self.heads.kv + unit.head) * self.heads.cache_bytes(self.capacity);
+        let end = unit.position + unit.rows;
+        let seen = self.window.map_or(0, |window| (unit.position + 1).saturating_sub(window));
+        begin + seen / POSITIONS * block..begin + end.div_ceil(POSITIONS) * block
+    }
+}
+
+/// What a thread has still to bring near.
+#[derive(Debug, Clone)]
+pub(super) struct Errand<'a> {
+    upcoming: Option<Upcoming<'a>>,
+    units: std::slice::Iter<'a, Unit>,
+    /// Where the lines of the present unit go on, and how many there are.
+    address: *const u8,
+    lines: usize,
+    /// Lines of all units.
+    left: usize,
+    /// Lines of a step.
+    each: usize,
+}
+
+impl<'a> Errand<'a> {
+    /// What `thread` brings near in this many steps, if anything is upcoming.
+    pub fn new(upcoming: Option<Upcoming<'a>>, thread: usize, steps: usize) -> Self {
+        let units = upcoming.map_or(&[][..], |upcoming| upcoming.units_of(thread));
+        let bytes = |unit| upcoming.map_or(0, |upcoming| upcoming.bytes(unit).len());
+        let left = units.iter().map(bytes).sum::<usize>().min(MOST) / LINE;
+        let each = left.div_ceil(steps.max(1));
+        Self { upcoming, units: units.iter(), address: std::ptr::null(), lines: 0, left, each }
+    }
+
+    /// Asks for the next lines.
+    pub fn step(&mut self) {
+        let lines = self.each.min(self.left);
+        for _ in 0..lines {
+            match self.line() {
+                Some(address) => bring_near(address),
+                None => return self.left = 0,
+            }
+        }
+        self.left -= lines;
+    }
+
+    fn line(&mut self) -> Option<*const u8> {
+        if self.lines == 0 {
+            let (upcoming, unit) = (self.upcoming?, self.units.next()?);
+            let bytes = upcoming.bytes(unit);
+            let base = std::ptr::with_exposed_provenance::<u8>(upcoming.bases[unit.slot]);
+            (self.address, self.lines) = (base.wrapping_add(bytes.start), bytes.len() / LINE);
+        }
+        let address = self.address;
+        self.address = address.wrapping_add(LINE);
+        self.lines -= 1;
+        Some(address)
+    }
+}
+
+/// Asks for the line of any address, from memory to the cache of the second level.
+fn bring_near(address: *const u8) {
+    #[cfg(target_arch = "x86_64")]
+    // SAFETY: every x86-64 has it, and where nothing is mapped it does nothing.
+    unsafe {
+        use std::arch::x86_64::{_MM_HINT_T1, _mm_prefetch};
+        _mm_prefetch::<_MM_HINT_T1>(address.cast());
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = address;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HEADS: Heads = Heads { queries: 6, kv: 2, dim: 32, exact: false };
+
+    fn unit(slot: usize, head: usize, position: usize) -> Unit {
+        Unit { slot, head, row: slot, rows: 1, position }
+    }
+
+    /// The lines that a thread asks for in so many steps.
+    fn lines(upcoming: Upcoming<'_>, thread: usize, steps: usize) -> Vec<usize> {
+        let mut errand = Errand::new(Some(upcoming), thread, steps);
+        let mut lines = Vec::new();
+        for _ in 0..steps {
+            for _ in 0..errand.each.min(errand.left) {
+                lines.push(errand.line().unwrap().addr());
+                errand.left -= 1;
+            }
+        }
+        assert_eq!(errand.left, 0);
+        lines
+    }
+
+    #[test]
+    fn each_thread_asks_once_for_every_line_that_its_units_read() {
+        let units = [unit(0, 0, 40), unit(0, 1, 40), unit(1, 0, 31), unit(1, 1, 31)];
+        let (bases, bounds) = ([1 << 20, 1 << 24], [0, 3, 4]);
+        let upcoming = Upcoming {
+            heads: HEADS,
+            layer: 2,
+            window: None,
+            units: &units,
+            bounds: &bounds,
+            bases: &bases,
+            capacity: 100,
+        };
+        // a block of 32 positions: keys and values of 32 elements in f16
+        let (block, region) = (32 * 2 * 32 * 2, 4 * 32 * 2 * 32 * 2);
+        let all = |unit: &Unit, blocks: Range<usize>| -> Vec<usize> {
+            let begin = bases[unit.slot] + (2 * 2 + unit.head) * region;
+            (begin + blocks.start * block..begin + blocks.end * block).step_by(64).collect()
+        };
+        let expected = [all(&units[0], 0..2), all(&units[1], 0..2), all(&units[2], 0..1)].concat();
+        for steps in [1, 7, 64, 1000] {
+            assert_eq!(lines(upcoming, 0, steps), expected, "{steps} steps");
+            assert_eq!(lines(upcoming, 1, steps), all(&units[3], 0..1));
+        }
+        // of position 40 only 33 to 40 are seen
+        let windowed = Upcoming { window: Some(8), ..upcoming };
+        assert_eq!(lines(windowed, 0, 7)[..64], all(&units[0], 1..2));
+    }
+
+    #[test]
+    fn no_more_is_asked_for_than_a_cache_holds_and_nothing_where_nothing_comes() {
+        let units = [unit(0, 0, 99_999), unit(0, 1, 99_999)];
+        let upcoming = Upcoming {
+            heads: HEADS,
+            layer: 0,
+            window: None,
+            units: &units,
+            bounds: &[0, 2],
+            bases: &[0],
+            capacity: 100_000,
+        };
+        assert_eq!(lines(upcoming, 0, 10).len(), MOST / LINE);
+        let mut none = Errand::new(None, 0, 10);
+        none.step();
+        assert_eq!((none.each, none.line()), (0, None));
+    }
+}
