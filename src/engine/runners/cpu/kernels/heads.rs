@@ -319,40 +319,71 @@ unsafe fn mix<S: Simd, E: Element, const H: usize, const C: usize>(
     all: &Range<usize>,
 ) {
     let mut sums = [[S::zero(); C]; H];
-    let base = all.start * POSITIONS;
     let weights = call.scores.add(query * call.scores_stride);
     let (first, last) = (call.seen(query), call.seen(query + H - 1));
     for block in first.start / POSITIONS..last.end.div_ceil(POSITIONS) {
-        let values = call.values::<E>(block).add(column * E::BYTES);
-        let ahead = call.after_values::<E>(block, all).wrapping_add(column * E::BYTES);
-        let from = (block * POSITIONS).max(first.start);
-        let to = ((block + 1) * POSITIONS).min(last.end);
-        let by_all = last.start <= from && to <= first.end;
-        for position in from..to {
-            let place = (position - block * POSITIONS) * call.width * E::BYTES;
-            for line in 0..(C * LANES * E::BYTES).div_ceil(64) {
-                S::prefetch(ahead.wrapping_add(place + 64 * line));
-            }
-            let mut vectors = [S::zero(); C];
-            for (c, vector) in vectors.iter_mut().enumerate() {
-                *vector = E::load::<S>(values.add(place + c * LANES * E::BYTES));
-            }
-            for (h, sums) in sums.iter_mut().enumerate() {
-                // what is not seen is not added: what follows may be no number
-                if by_all || call.seen(query + h).contains(&position) {
-                    let weight = weights.add(h * call.scores_stride + position - base);
-                    let weight = S::broadcast(weight);
-                    for c in 0..C {
-                        sums[c] = S::fma(weight, vectors[c], sums[c]);
-                    }
-                }
-            }
-        }
+        let begin = block * POSITIONS;
+        let part = Part {
+            values: call.values::<E>(block).add(column * E::BYTES),
+            ahead: call.after_values::<E>(block, all).wrapping_add(column * E::BYTES),
+            weights: weights.add(begin - all.start * POSITIONS),
+            begin,
+            query,
+        };
+        let (from, to) = (begin.max(first.start), (begin + POSITIONS).min(last.end));
+        // in the middle is what every query sees
+        let middle = from.max(last.start).min(to);
+        let end = first.end.clamp(middle, to);
+        part.add::<S, E, H, C, false>(call, from..middle, &mut sums);
+        part.add::<S, E, H, C, true>(call, middle..end, &mut sums);
+        part.add::<S, E, H, C, false>(call, end..to, &mut sums);
     }
     for (h, sums) in sums.iter().enumerate() {
         let out = call.out.add((query + h) * call.width + column);
         for (c, sum) in sums.iter().enumerate() {
             S::store(out.add(c * LANES), S::mul(*sum, S::splat(shares[h])));
+        }
+    }
+}
+
+/// A few columns of a block of values, with the weights of its positions.
+struct Part {
+    values: *const u8,
+    ahead: *const u8,
+    weights: *const f32,
+    /// The block's first position.
+    begin: usize,
+    query: usize,
+}
+
+impl Part {
+    /// Adds the values of some positions of the block, which every query sees or (not `ALL`) some.
+    #[inline(always)]
+    unsafe fn add<S: Simd, E: Element, const H: usize, const C: usize, const ALL: bool>(
+        &self,
+        call: &HeadsCall,
+        positions: Range<usize>,
+        sums: &mut [[S::F; C]; H],
+    ) {
+        for position in positions {
+            let at = position - self.begin;
+            let place = at * call.width * E::BYTES;
+            for line in 0..(C * LANES * E::BYTES).div_ceil(64) {
+                S::prefetch(self.ahead.wrapping_add(place + 64 * line));
+            }
+            let mut vectors = [S::zero(); C];
+            for (c, vector) in vectors.iter_mut().enumerate() {
+                *vector = E::load::<S>(self.values.add(place + c * LANES * E::BYTES));
+            }
+            for (h, sums) in sums.iter_mut().enumerate() {
+                // what is not seen is not added: what follows may be no number
+                if ALL || call.seen(self.query + h).contains(&position) {
+                    let weight = S::broadcast(self.weights.add(h * call.scores_stride + at));
+                    for c in 0..C {
+                        sums[c] = S::fma(weight, vectors[c], sums[c]);
+                    }
+                }
+            }
         }
     }
 }
