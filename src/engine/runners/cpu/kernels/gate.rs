@@ -3,7 +3,8 @@
 use super::crew::{Ahead, Crew};
 use super::multiply::{Input, Product, panels};
 use super::prepare::Output;
-use super::upcoming::{Errand, Upcoming};
+use super::table::{GateFn, Kernels};
+use super::upcoming::{self, Errand, Upcoming};
 use crate::engine::runners::cpu::activations::Activations;
 use crate::engine::runners::cpu::form::{BLOCK, COLUMNS};
 use crate::engine::runners::cpu::pack::Gated;
@@ -17,6 +18,17 @@ pub enum Activation {
     Silu,
     /// GELU, approximated with tanh.
     Gelu,
+}
+
+/// The phase, resolved for its threads.
+struct Phase<'a> {
+    kernels: &'static Kernels,
+    activate: GateFn,
+    gated: &'a Gated,
+    weights: &'a Weights,
+    input: Input,
+    rows: usize,
+    out: Output,
 }
 
 /// What a thread works with.
@@ -45,58 +57,71 @@ impl Crew {
         upcoming: Option<Upcoming<'_>>,
     ) {
         let input = Input::new(input, gated.forms, gated.blocks, rows);
+        let threads = self.team.size();
         assert_eq!(out.columns, gated.outputs, "the result has another width");
-        assert_eq!(gated.threads.len(), self.team.size(), "packed for another team");
+        assert_eq!(gated.threads.len(), threads, "packed for another team");
+        assert!(upcoming.is_none_or(|it| it.bounds.len() == threads + 1), "units for another team");
         let out = Output::new(out);
         assert!(out.rows() >= rows, "the result has no room");
-        let scratch = self.scratch.parts(Self::gate_scratch(rows));
         let kernels = self.kernels;
         let activate = match gated.activation {
             Activation::Silu => kernels.gate,
             Activation::Gelu => kernels.gelu_gate,
         };
-        let bytes = gated.forms.map(|form| form.tile_bytes(gated.blocks));
-        let pair = bytes[0] + bytes[1];
-        let calls = 2 * panels(rows).len();
+        let phase = Phase { kernels, activate, gated, weights, input, rows, out };
+        let upcoming = upcoming.filter(|_| upcoming::ASKS);
+        let scratch = self.scratch.parts(Self::gate_scratch(rows));
         let pieces = self.deal.begin(rows);
-        let unit = |owner: usize, number: usize, work: &mut Work<'_>| {
-            let Work { results, products, errand } = work;
-            let (units, begin) = &gated.threads[owner];
-            for half in 0..2 {
-                let tiles = weights.tiles(owner, begin + (2 * number + half) * pair, pair);
-                let next = tiles.as_ptr().wrapping_add(pair);
-                for (at, rows) in panels(rows).enumerate() {
-                    for (which, product) in products.iter_mut().enumerate() {
-                        errand.step();
-                        let ahead = Ahead::part(next, pair, 2 * at + which, calls);
-                        let tile = tiles[which * bytes[0]..].as_ptr();
-                        let (form, place) = (gated.forms[which], product.place());
-                        // SAFETY: the tile is whole, and `input` was checked for these rows.
-                        unsafe {
-                            input.multiply(kernels, form, tile, rows.clone(), ahead, place);
-                        }
-                    }
-                    let [gate, up] = products.each_ref().map(|product| product.0.as_ptr());
-                    let result = results.wrapping_add(rows.start * BLOCK + half * COLUMNS);
-                    // SAFETY: the products have these rows, and the scratch is this thread's and
-                    // has 32 floats a row.
-                    unsafe { activate(gate.cast(), up.cast(), rows.len(), result, BLOCK) };
-                }
-            }
-            let at = units.start + number;
-            // SAFETY: this unit of all rows belongs to whoever took it, and the scratch has them.
-            unsafe { out.write_column(kernels, results.cast_const(), rows, at) };
-        };
         self.team.run(&|thread| {
-            let steps = gated.threads[thread].0.len() * 2 * calls;
+            let units = |owner: usize| gated.threads[owner].0.len();
             let mut work = Work {
                 results: scratch.part(thread),
                 products: [Product::new(), Product::new()],
-                errand: Errand::new(upcoming, thread, steps),
+                errand: Errand::new(upcoming, thread, units(thread) * phase.products()),
             };
-            for (owner, units) in pieces.take(thread, |owner| gated.threads[owner].0.len()) {
-                units.for_each(|number| unit(owner, number, &mut work));
+            for (owner, numbers) in pieces.take(thread, units) {
+                // SAFETY: each unit comes once, and the scratch of this thread has all rows.
+                numbers.for_each(|number| unsafe { phase.compute(owner, number, &mut work) });
             }
         });
+    }
+}
+
+impl Phase<'_> {
+    /// Products of a unit: two halves of gate and up for each panel.
+    fn products(&self) -> usize {
+        4 * panels(self.rows).len()
+    }
+
+    /// Computes a unit.
+    ///
+    /// # Safety
+    /// No other thread computes this unit, and `work` has room for all rows.
+    #[allow(unsafe_op_in_unsafe_fn, reason = "one contract for the whole function")]
+    unsafe fn compute(&self, owner: usize, number: usize, work: &mut Work<'_>) {
+        let Work { results, products, errand } = work;
+        let Gated { forms, threads, .. } = self.gated;
+        let (units, begin) = &threads[owner];
+        let bytes = forms.map(|form| form.tile_bytes(self.gated.blocks));
+        let pair = bytes[0] + bytes[1];
+        for half in 0..2 {
+            let tiles = self.weights.tiles(owner, begin + (2 * number + half) * pair, pair);
+            let next = tiles.as_ptr().wrapping_add(pair);
+            for (at, rows) in panels(self.rows).enumerate() {
+                for (which, product) in products.iter_mut().enumerate() {
+                    errand.step();
+                    let ahead = Ahead::part(next, pair, 2 * at + which, self.products() / 2);
+                    let (form, place) = (forms[which], product.place());
+                    // the tile is whole, and `input` was checked for these rows
+                    let tile = tiles[which * bytes[0]..].as_ptr();
+                    self.input.multiply(self.kernels, form, tile, rows.clone(), ahead, place);
+                }
+                // the products have these rows, and the results 32 floats a row
+                let [gate, up] = products.each_ref().map(|product| product.0.as_ptr());
+                let result = results.wrapping_add(rows.start * BLOCK + half * COLUMNS);
+                (self.activate)(gate.cast(), up.cast(), rows.len(), result, BLOCK);
+            }
+        }
+        self.out.write_column(self.kernels, results.cast_const(), self.rows, units.start + number);
     }
 }

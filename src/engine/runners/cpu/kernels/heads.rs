@@ -323,7 +323,7 @@ unsafe fn mix<S: Simd, E: Element, const H: usize, const C: usize>(
     let (first, last) = (call.seen(query), call.seen(query + H - 1));
     for block in first.start / POSITIONS..last.end.div_ceil(POSITIONS) {
         let begin = block * POSITIONS;
-        let part = Part {
+        let columns = Columns {
             values: call.values::<E>(block).add(column * E::BYTES),
             ahead: call.after_values::<E>(block, all).wrapping_add(column * E::BYTES),
             weights: weights.add(begin - all.start * POSITIONS),
@@ -331,12 +331,12 @@ unsafe fn mix<S: Simd, E: Element, const H: usize, const C: usize>(
             query,
         };
         let (from, to) = (begin.max(first.start), (begin + POSITIONS).min(last.end));
-        // in the middle is what every query sees
-        let middle = from.max(last.start).min(to);
-        let end = first.end.clamp(middle, to);
-        part.add::<S, E, H, C, false>(call, from..middle, &mut sums);
-        part.add::<S, E, H, C, true>(call, middle..end, &mut sums);
-        part.add::<S, E, H, C, false>(call, end..to, &mut sums);
+        // what every query sees lies between what some see
+        let begin = from.max(last.start).min(to);
+        let common = begin..first.end.clamp(begin, to);
+        columns.add::<S, E, H, C, false>(call, from..common.start, &mut sums);
+        columns.add::<S, E, H, C, true>(call, common.clone(), &mut sums);
+        columns.add::<S, E, H, C, false>(call, common.end..to, &mut sums);
     }
     for (h, sums) in sums.iter().enumerate() {
         let out = call.out.add((query + h) * call.width + column);
@@ -347,7 +347,7 @@ unsafe fn mix<S: Simd, E: Element, const H: usize, const C: usize>(
 }
 
 /// A few columns of a block of values, with the weights of its positions.
-struct Part {
+struct Columns {
     values: *const u8,
     ahead: *const u8,
     weights: *const f32,
@@ -356,7 +356,7 @@ struct Part {
     query: usize,
 }
 
-impl Part {
+impl Columns {
     /// Adds the values of some positions of the block, which every query sees or (not `ALL`) some.
     #[inline(always)]
     unsafe fn add<S: Simd, E: Element, const H: usize, const C: usize, const ALL: bool>(

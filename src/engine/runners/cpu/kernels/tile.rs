@@ -98,8 +98,8 @@ pub(super) unsafe fn quantised<S: Simd, Q: Quants, const R: usize>(call: &TileCa
     let mut ahead = Ahead::new(call);
     for _ in 0..call.blocks {
         ahead.step::<S>();
-        let [first, second] = integer_sums::<S, Q, R>(weights, record);
-        add_scaled::<S, Q, R>(&mut totals, [first, second], scales, record.add(panel::SCALE));
+        let sums = integer_sums::<S, Q, R>(weights, record);
+        add_scaled::<S, Q, R>(&mut totals, sums, scales, record.add(panel::SCALE));
         weights = weights.add(Q::FORM.block_bytes());
         scales = scales.add(Q::FORM.scale_bytes());
         record = record.add(PANEL_ROWS * RECORD);
@@ -109,8 +109,8 @@ pub(super) unsafe fn quantised<S: Simd, Q: Quants, const R: usize>(call: &TileCa
     }
 }
 
-/// Adds a block's sums to the totals, times the scales of their rows and columns: one operation
-/// for all rows and then the next, so that none waits for the one before.
+/// Adds a block's sums to the totals, times the scales of their rows and columns. All rows'
+/// products come first and then what is added, so that a row waits less for its own.
 #[inline(always)]
 unsafe fn add_scaled<S: Simd, Q: Quants, const R: usize>(
     totals: &mut [S::F; R],
