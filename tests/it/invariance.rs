@@ -237,7 +237,8 @@ fn the_best_token_is_the_greatest_logit_and_unwanted_rows_change_nothing() {
         let pass = |wants: &[Want]| {
             let mut cache = runner.new_cache(CAPACITY).unwrap();
             cache.resize(wants.len()).unwrap();
-            let row = |slot| Row { slot, position: 0, token: slot as u32 % 90, want: wants[slot] };
+            let row =
+                |slot| Row { slot, position: 0, token: (slot % VOCAB) as u32, want: wants[slot] };
             let rows: Vec<Row> = (0..wants.len()).map(row).collect();
             let mut answers = Answers::default();
             runner.forward(&mut cache, &rows, &mut answers).unwrap();
