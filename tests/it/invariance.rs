@@ -233,7 +233,7 @@ fn the_best_token_is_the_greatest_logit_and_unwanted_rows_change_nothing() {
     let kinds = [Want::Nothing, Want::Logits, Want::Best, Want::Logits, Want::Nothing];
     let want = |row: usize| if (128..256).contains(&row) { Want::Nothing } else { kinds[row % 5] };
     let many = (0..300).map(want).collect();
-    for wants in [vec![Want::Nothing; 4], few, many] {
+    for wants in [vec![Want::Logits; 4], vec![Want::Nothing; 4], few, many] {
         let pass = |wants: &[Want]| {
             let mut cache = runner.new_cache(CAPACITY).unwrap();
             cache.resize(wants.len()).unwrap();

@@ -44,6 +44,11 @@ impl Heads {
         positions.div_ceil(POSITIONS) * POSITIONS * 2 * self.width() * element
     }
 
+    /// Where the keys and values of a layer's key-value head begin in a slot of this capacity.
+    pub(super) fn offset(&self, layer: usize, head: usize, capacity: usize) -> usize {
+        (layer * self.kv + head) * self.cache_bytes(capacity)
+    }
+
     /// Rows of a slot that are computed together.
     pub fn tile_rows(&self) -> usize {
         (TILE / self.group()).max(1)
@@ -131,7 +136,6 @@ impl Crew {
         out: &mut Matrix,
     ) {
         let Inputs { qkv, columns, angles, units, bounds, capacity, .. } = *inputs;
-        let bytes = heads.cache_bytes(capacity);
         let kv_end = heads.kv * heads.dim;
         assert!(
             columns[0] + heads.queries * heads.dim <= qkv.columns()
@@ -140,7 +144,7 @@ impl Crew {
                 && out.columns() >= heads.queries * heads.dim,
             "shapes differ"
         );
-        let cache_needed = (layer.layer + 1) * heads.kv * bytes;
+        let cache_needed = heads.offset(layer.layer + 1, 0, capacity);
         assert!(bounds.len() == self.team.size() + 1, "units for another team");
         for unit in units {
             let end = unit.row + unit.rows;
@@ -162,7 +166,7 @@ impl Crew {
         let scratch = self.scratch.parts(heads.scratch(capacity));
         let (out, out_stride) = (Shared::new(out.as_mut_ptr()), out.stride());
         let blocks = |unit: &Unit| {
-            let offset = (layer.layer * heads.kv + unit.head) * bytes;
+            let offset = heads.offset(layer.layer, unit.head, capacity);
             std::ptr::with_exposed_provenance_mut::<u8>(bases[unit.slot]).wrapping_add(offset)
         };
         let of = |thread: usize| &units[bounds[thread]..bounds[thread + 1]];

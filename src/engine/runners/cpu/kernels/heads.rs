@@ -112,6 +112,12 @@ pub(super) struct HeadsCall {
     pub next: *const u8,
 }
 
+/// The blocks that any of some rows sees; the first row is at position `end - 1` and each sees
+/// `window` positions up to its own.
+pub(super) fn blocks_seen(end: usize, rows: usize, window: usize) -> Range<usize> {
+    end.saturating_sub(window) / POSITIONS..(end + rows - 1).div_ceil(POSITIONS)
+}
+
 /// Halves of blocks (keys or values) that are brought near before they are needed.
 const AHEAD: usize = 2;
 
@@ -124,8 +130,7 @@ impl HeadsCall {
 
     /// The blocks that any row sees.
     fn all_blocks(&self) -> Range<usize> {
-        let last = self.end + self.rows - 1;
-        self.end.saturating_sub(self.window) / POSITIONS..last.div_ceil(POSITIONS)
+        blocks_seen(self.end, self.rows, self.window)
     }
 
     unsafe fn keys<E: Element>(&self, block: usize) -> *const u8 {
@@ -332,8 +337,8 @@ unsafe fn mix<S: Simd, E: Element, const H: usize, const C: usize>(
         };
         let (from, to) = (begin.max(first.start), (begin + POSITIONS).min(last.end));
         // what every query sees lies between what some see
-        let begin = from.max(last.start).min(to);
-        let common = begin..first.end.clamp(begin, to);
+        let all_begun = from.max(last.start).min(to);
+        let common = all_begun..first.end.clamp(all_begun, to);
         columns.add::<S, E, H, C, false>(call, from..common.start, &mut sums);
         columns.add::<S, E, H, C, true>(call, common.clone(), &mut sums);
         columns.add::<S, E, H, C, false>(call, common.end..to, &mut sums);

@@ -7,7 +7,7 @@
 use std::ops::Range;
 
 use super::attention::{Heads, Unit};
-use super::heads::POSITIONS;
+use super::heads::{POSITIONS, blocks_seen};
 
 /// Most bytes that a thread brings near for a layer: what Zen 4's cache of the second level holds.
 /// A smaller one passes on to the third what it cannot keep.
@@ -45,11 +45,10 @@ impl<'a> Upcoming<'a> {
     /// The bytes of its slot that a unit reads.
     fn bytes(&self, unit: &Unit) -> Range<usize> {
         let block = self.heads.cache_bytes(POSITIONS);
-        let begin =
-            (self.layer * self.heads.kv + unit.head) * self.heads.cache_bytes(self.capacity);
-        let end = unit.position + unit.rows;
-        let seen = self.window.map_or(0, |window| (unit.position + 1).saturating_sub(window));
-        begin + seen / POSITIONS * block..begin + end.div_ceil(POSITIONS) * block
+        let begin = self.heads.offset(self.layer, unit.head, self.capacity);
+        let window = self.window.unwrap_or(usize::MAX);
+        let seen = blocks_seen(unit.position + 1, unit.rows, window);
+        begin + seen.start * block..begin + seen.end * block
     }
 }
 
