@@ -42,43 +42,60 @@ fn files(dtype: GgmlDType) -> TensorFiles {
     TensorFiles::from_gguf(GgufFile::open(&path).unwrap())
 }
 
+/// The instruction sets of this machine, but for plain Rust.
+fn sets() -> impl Iterator<Item = Isa> {
+    Isa::ALL.into_iter().filter(|isa| *isa != Isa::Scalar && isa.is_available())
+}
+
 /// One thread, the weights in its caches: what the kernel itself can do.
 fn products(criterion: &mut Criterion) {
-    let mut group = criterion.benchmark_group("product");
     for dtype in TYPES {
         let files = files(dtype);
         let tensor = files.get("m").unwrap();
-        let inputs = tensor.columns();
         let mut layout = Layout::new(Source { files: &files, exact: false }, 1);
         let linear = layout.linear(&[Part { tensor, order: RowOrder::Plain }]);
         let weights = Weights::pack(&layout).unwrap();
-        let mut crew = Crew::new(1, Isa::best()).unwrap();
-        for rows in ROWS {
-            let mut values = Matrix::zeros(rows, inputs).unwrap();
-            for row in 0..rows {
-                let row = values.row_mut(row).iter_mut().enumerate();
-                row.for_each(|(i, value)| *value = (i % 17) as f32 - 8.0);
-            }
-            let wanted = Wanted { panels: true, floats: true };
-            let mut input = Activations::new(rows, inputs, wanted).unwrap();
-            crew.take(&values, rows, &mut input);
-            let mut out = Matrix::zeros(rows, OUTPUTS).unwrap();
-            group.throughput(Throughput::Elements((rows * inputs * OUTPUTS) as u64));
-            group.bench_function(BenchmarkId::new(format!("{dtype:?}"), rows), |bencher| {
-                bencher.iter(|| {
-                    let input = black_box(&input);
-                    crew.multiply(&linear, &weights, input, rows, &mut out, Then::Store(None));
+        for isa in sets() {
+            let mut group = criterion.benchmark_group(format!("product/{}", isa.word()));
+            let mut crew = Crew::new(1, isa).unwrap();
+            for rows in ROWS {
+                let input = activations(&mut crew, rows, tensor.columns());
+                let mut out = Matrix::zeros(rows, OUTPUTS).unwrap();
+                let products = rows * tensor.columns() * OUTPUTS;
+                group.throughput(Throughput::Elements(products as u64));
+                group.bench_function(BenchmarkId::new(format!("{dtype:?}"), rows), |bencher| {
+                    bencher.iter(|| {
+                        let input = black_box(&input);
+                        crew.multiply(&linear, &weights, input, rows, &mut out, Then::Store(None));
+                    });
                 });
-            });
+            }
         }
     }
 }
 
+/// Some rows of any numbers.
+fn activations(crew: &mut Crew, rows: usize, inputs: usize) -> Activations {
+    let mut values = Matrix::zeros(rows, inputs).unwrap();
+    for row in 0..rows {
+        let row = values.row_mut(row).iter_mut().enumerate();
+        row.for_each(|(i, value)| *value = (i % 17) as f32 - 8.0);
+    }
+    let wanted = Wanted { panels: true, floats: true };
+    let mut input = Activations::new(rows, inputs, wanted).unwrap();
+    crew.take(&values, rows, &mut input);
+    input
+}
+
 /// One row of one slot: 9 query heads over 3 key-value heads of 64.
 fn attention(criterion: &mut Criterion) {
-    let mut group = criterion.benchmark_group("attention");
+    sets().for_each(|isa| attention_by(isa, criterion));
+}
+
+fn attention_by(isa: Isa, criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group(format!("attention/{}", isa.word()));
     let heads = Heads { queries: 9, kv: 3, dim: 64, exact: false };
-    let mut crew = Crew::new(1, Isa::best()).unwrap();
+    let mut crew = Crew::new(1, isa).unwrap();
     for length in [128, 1024, 4096] {
         let qkv = Matrix::zeros(1, (9 + 3 + 3) * 64).unwrap();
         let (angles, mut out) = (Matrix::zeros(1, 64).unwrap(), Matrix::zeros(1, 9 * 64).unwrap());

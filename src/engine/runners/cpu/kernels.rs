@@ -19,6 +19,10 @@ mod tile;
 mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
+#[cfg(target_arch = "x86_64")]
+mod avx_vnni;
+#[cfg(target_arch = "aarch64")]
+mod dotprod;
 #[cfg(target_arch = "aarch64")]
 mod neon;
 

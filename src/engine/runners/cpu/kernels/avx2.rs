@@ -2,15 +2,23 @@
 #![allow(unsafe_op_in_unsafe_fn, reason = "the contract of every function is that of Simd")]
 
 use std::arch::x86_64::*;
+use std::marker::PhantomData;
 
-use super::simd::Simd;
+use super::simd::{Products, Simd};
 use super::table::kernels;
 
 mod quads;
 
-/// AVX2, FMA and F16C.
+/// AVX2, FMA and F16C, with a way to multiply bytes.
 #[derive(Clone, Copy)]
-pub(super) struct Avx2;
+pub(super) struct Avx<P>(PhantomData<P>);
+
+/// Products as sums of 16 bits.
+#[derive(Clone, Copy)]
+pub(super) struct Words;
+
+/// What AVX2 itself has.
+pub(super) type Avx2 = Avx<Words>;
 
 /// Whether this machine has it.
 pub(super) fn is_available() -> bool {
@@ -22,14 +30,58 @@ pub(super) fn is_available() -> bool {
 /// Lanes 0 to 7 and 8 to 15.
 #[derive(Clone, Copy)]
 #[repr(C)]
-pub(super) struct Pair<T>(T, T);
+pub(super) struct Pair<T>(pub T, pub T);
 
-impl Simd for Avx2 {
-    type F = Pair<__m256>;
-    type I = Pair<__m256i>;
-    type B = Pair<__m256i>;
+/// 16 i32, or 64 bytes.
+pub(super) type Ints = Pair<__m256i>;
+
+impl Products for Avx2 {
+    type I = Ints;
+    type B = Ints;
     /// 16 sums of 16 bits in each.
-    type N = Pair<__m256i>;
+    type N = Ints;
+
+    #[inline(always)]
+    unsafe fn start_bytes(_minus_128_sums: i32) -> Self::I {
+        Self::splat_int(0)
+    }
+
+    #[inline(always)]
+    unsafe fn start_nibbles() -> Self::N {
+        Pair(_mm256_setzero_si256(), _mm256_setzero_si256())
+    }
+
+    #[inline(always)]
+    unsafe fn dot_nibbles(sum: Self::N, weights: Self::B, activations: *const i8) -> Self::N {
+        let four = _mm256_set1_epi32(activations.cast::<i32>().read_unaligned());
+        // a block has 16 products of at most 15 * 127 for each sum, which fit in 16 bits
+        Pair(
+            _mm256_add_epi16(sum.0, _mm256_maddubs_epi16(weights.0, four)),
+            _mm256_add_epi16(sum.1, _mm256_maddubs_epi16(weights.1, four)),
+        )
+    }
+
+    #[inline(always)]
+    unsafe fn end_nibbles(sum: Self::N) -> Self::I {
+        let one = _mm256_set1_epi16(1);
+        Pair(_mm256_madd_epi16(sum.0, one), _mm256_madd_epi16(sum.1, one))
+    }
+
+    #[inline(always)]
+    unsafe fn dot_bytes(sum: Self::I, weights: Self::B, activations: *const i8) -> Self::I {
+        let four = _mm256_set1_epi32(activations.cast::<i32>().read_unaligned());
+        Pair(
+            add_pairs(sum.0, byte_products(weights.0, four)),
+            add_pairs(sum.1, byte_products(weights.1, four)),
+        )
+    }
+}
+
+impl<P: Copy> Simd for Avx<P>
+where
+    Self: Products<I = Ints, B = Ints>,
+{
+    type F = Pair<__m256>;
 
     const QUERIES: usize = 6;
 
@@ -151,8 +203,11 @@ impl Simd for Avx2 {
     #[inline(always)]
     unsafe fn power_of_two(a: Self::I) -> Self::F {
         let bias = _mm256_set1_epi32(127);
-        let power = |a| _mm256_castsi256_ps(_mm256_slli_epi32::<23>(_mm256_add_epi32(a, bias)));
-        Pair(power(a.0), power(a.1))
+        let biased = Pair(_mm256_add_epi32(a.0, bias), _mm256_add_epi32(a.1, bias));
+        Pair(
+            _mm256_castsi256_ps(_mm256_slli_epi32::<23>(biased.0)),
+            _mm256_castsi256_ps(_mm256_slli_epi32::<23>(biased.1)),
+        )
     }
 
     #[inline(always)]
@@ -173,10 +228,13 @@ impl Simd for Avx2 {
     ) -> (Self::F, Self::I) {
         let low = _mm256_cmp_ps::<_CMP_GT_OQ>(a.0, b.0);
         let high = _mm256_cmp_ps::<_CMP_GT_OQ>(a.1, b.1);
-        let ints = |a, b, mask| _mm256_blendv_epi8(b, a, _mm256_castps_si256(mask));
+        let (low_ids, high_ids) = (_mm256_castps_si256(low), _mm256_castps_si256(high));
         (
             Pair(_mm256_blendv_ps(b.0, a.0, low), _mm256_blendv_ps(b.1, a.1, high)),
-            Pair(ints(ids.0, other_ids.0, low), ints(ids.1, other_ids.1, high)),
+            Pair(
+                _mm256_blendv_epi8(other_ids.0, ids.0, low_ids),
+                _mm256_blendv_epi8(other_ids.1, ids.1, high_ids),
+            ),
         )
     }
 
@@ -198,44 +256,6 @@ impl Simd for Avx2 {
             _mm256_and_si256(_mm256_srli_epi16::<4>(weights.0), mask),
             _mm256_and_si256(_mm256_srli_epi16::<4>(weights.1), mask),
         )
-    }
-
-    #[inline(always)]
-    unsafe fn start_bytes(_minus_128_sums: i32) -> Self::I {
-        Self::splat_int(0)
-    }
-
-    #[inline(always)]
-    unsafe fn start_nibbles() -> Self::N {
-        Pair(_mm256_setzero_si256(), _mm256_setzero_si256())
-    }
-
-    #[inline(always)]
-    unsafe fn dot_nibbles(sum: Self::N, weights: Self::B, activations: *const i8) -> Self::N {
-        let four = _mm256_set1_epi32(activations.cast::<i32>().read_unaligned());
-        // a block has 16 products of at most 15 * 127 for each sum, which fit in 16 bits
-        Pair(
-            _mm256_add_epi16(sum.0, _mm256_maddubs_epi16(weights.0, four)),
-            _mm256_add_epi16(sum.1, _mm256_maddubs_epi16(weights.1, four)),
-        )
-    }
-
-    #[inline(always)]
-    unsafe fn end_nibbles(sum: Self::N) -> Self::I {
-        let one = _mm256_set1_epi16(1);
-        Pair(_mm256_madd_epi16(sum.0, one), _mm256_madd_epi16(sum.1, one))
-    }
-
-    #[inline(always)]
-    unsafe fn dot_bytes(sum: Self::I, weights: Self::B, activations: *const i8) -> Self::I {
-        let four = _mm256_set1_epi32(activations.cast::<i32>().read_unaligned());
-        let offset = _mm256_set1_epi8(-128);
-        // |w| times a with the sign of w: at most 2 * 128 * 127, which fits in 16 bits
-        let product = |weights| {
-            let signed = _mm256_xor_si256(weights, offset);
-            _mm256_maddubs_epi16(_mm256_abs_epi8(signed), _mm256_sign_epi8(four, signed))
-        };
-        Pair(add_pairs(sum.0, product(weights.0)), add_pairs(sum.1, product(weights.1)))
     }
 
     #[inline(always)]
@@ -282,6 +302,14 @@ pub(super) unsafe fn eight_add_int(a: __m256i) -> i32 {
     let four = _mm_add_epi32(_mm256_castsi256_si128(a), _mm256_extracti128_si256::<1>(a));
     let two = _mm_add_epi32(four, _mm_shuffle_epi32::<0b11_10_11_10>(four));
     _mm_cvtsi128_si32(_mm_add_epi32(two, _mm_shuffle_epi32::<0b01_01_01_01>(two)))
+}
+
+/// Sums of two products of bytes that were stored with 128 added: |w| times a with the sign of w,
+/// at most 2 * 128 * 127, which fits in 16 bits.
+#[inline(always)]
+unsafe fn byte_products(weights: __m256i, activations: __m256i) -> __m256i {
+    let signed = _mm256_xor_si256(weights, _mm256_set1_epi8(-128));
+    _mm256_maddubs_epi16(_mm256_abs_epi8(signed), _mm256_sign_epi8(activations, signed))
 }
 
 #[inline(always)]

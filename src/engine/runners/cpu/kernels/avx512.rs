@@ -5,7 +5,7 @@ use std::arch::asm;
 use std::arch::x86_64::*;
 
 use super::avx2::{eight_add, eight_add_int, eight_max};
-use super::simd::Simd;
+use super::simd::{Products, Simd};
 use super::table::kernels;
 
 /// AVX-512 F, BW, VL, DQ and VNNI.
@@ -21,11 +21,41 @@ pub(super) fn is_available() -> bool {
         && is_x86_feature_detected!("avx512vnni")
 }
 
-impl Simd for Avx512 {
-    type F = __m512;
+impl Products for Avx512 {
     type I = __m512i;
     type B = __m512i;
     type N = __m512i;
+
+    #[inline(always)]
+    unsafe fn start_bytes(minus_128_sums: i32) -> Self::I {
+        _mm512_set1_epi32(minus_128_sums)
+    }
+
+    #[inline(always)]
+    unsafe fn start_nibbles() -> Self::N {
+        Self::splat_int(0)
+    }
+
+    #[inline(always)]
+    unsafe fn dot_nibbles(sum: Self::I, weights: Self::B, activations: *const i8) -> Self::I {
+        let four = activations.cast::<i32>().read_unaligned();
+        _mm512_dpbusd_epi32(sum, weights, _mm512_set1_epi32(four))
+    }
+
+    #[inline(always)]
+    unsafe fn end_nibbles(sum: Self::N) -> Self::I {
+        sum
+    }
+
+    #[inline(always)]
+    unsafe fn dot_bytes(sum: Self::I, weights: Self::B, activations: *const i8) -> Self::I {
+        // the weights' excess of 128 is taken back by the start of the sum
+        Self::dot_nibbles(sum, weights, activations)
+    }
+}
+
+impl Simd for Avx512 {
+    type F = __m512;
 
     const QUERIES: usize = 12;
 
@@ -181,33 +211,6 @@ impl Simd for Avx512 {
     #[inline(always)]
     unsafe fn high_nibbles(weights: Self::B) -> Self::B {
         _mm512_and_si512(_mm512_srli_epi16::<4>(weights), _mm512_set1_epi8(15))
-    }
-
-    #[inline(always)]
-    unsafe fn start_bytes(minus_128_sums: i32) -> Self::I {
-        _mm512_set1_epi32(minus_128_sums)
-    }
-
-    #[inline(always)]
-    unsafe fn start_nibbles() -> Self::N {
-        Self::splat_int(0)
-    }
-
-    #[inline(always)]
-    unsafe fn dot_nibbles(sum: Self::I, weights: Self::B, activations: *const i8) -> Self::I {
-        let four = activations.cast::<i32>().read_unaligned();
-        _mm512_dpbusd_epi32(sum, weights, _mm512_set1_epi32(four))
-    }
-
-    #[inline(always)]
-    unsafe fn end_nibbles(sum: Self::N) -> Self::I {
-        sum
-    }
-
-    #[inline(always)]
-    unsafe fn dot_bytes(sum: Self::I, weights: Self::B, activations: *const i8) -> Self::I {
-        // the weights' excess of 128 is taken back by the start of the sum
-        Self::dot_nibbles(sum, weights, activations)
     }
 
     #[inline(always)]

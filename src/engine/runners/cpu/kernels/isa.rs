@@ -8,8 +8,12 @@ use super::table::Kernels;
 pub enum Isa {
     /// AVX-512 with VNNI.
     Avx512,
+    /// AVX2 with FMA, F16C and AVX-VNNI.
+    AvxVnni,
     /// AVX2 with FMA and F16C.
     Avx2,
+    /// NEON with dot products.
+    NeonDot,
     /// NEON.
     Neon,
     /// Plain Rust.
@@ -18,7 +22,8 @@ pub enum Isa {
 
 impl Isa {
     /// All, the fastest first.
-    pub const ALL: [Self; 4] = [Self::Avx512, Self::Avx2, Self::Neon, Self::Scalar];
+    pub const ALL: [Self; 6] =
+        [Self::Avx512, Self::AvxVnni, Self::Avx2, Self::NeonDot, Self::Neon, Self::Scalar];
 
     /// The fastest one of this machine.
     pub fn best() -> Self {
@@ -34,7 +39,9 @@ impl Isa {
     pub fn word(self) -> &'static str {
         match self {
             Self::Avx512 => "avx512",
+            Self::AvxVnni => "avx-vnni",
             Self::Avx2 => "avx2",
+            Self::NeonDot => "neon-dotprod",
             Self::Neon => "neon",
             Self::Scalar => "scalar",
         }
@@ -46,12 +53,16 @@ impl Isa {
             #[cfg(target_arch = "x86_64")]
             Self::Avx512 => super::avx512::is_available().then_some(&super::avx512::KERNELS),
             #[cfg(target_arch = "x86_64")]
+            Self::AvxVnni => super::avx_vnni::is_available().then_some(&super::avx_vnni::KERNELS),
+            #[cfg(target_arch = "x86_64")]
             Self::Avx2 => super::avx2::is_available().then_some(&super::avx2::KERNELS),
+            #[cfg(target_arch = "aarch64")]
+            Self::NeonDot => super::dotprod::is_available().then_some(&super::dotprod::KERNELS),
             #[cfg(target_arch = "aarch64")]
             Self::Neon => Some(&super::neon::KERNELS),
             Self::Scalar => Some(&scalar::KERNELS),
             #[allow(unreachable_patterns, reason = "the sets of other architectures")]
-            Self::Avx512 | Self::Avx2 | Self::Neon => None,
+            Self::Avx512 | Self::AvxVnni | Self::Avx2 | Self::NeonDot | Self::Neon => None,
         }
     }
 }

@@ -2,176 +2,57 @@
 #![allow(unsafe_op_in_unsafe_fn, reason = "the contract of every function is that of Simd")]
 
 use std::arch::aarch64::*;
+use std::arch::asm;
+use std::marker::PhantomData;
 
-use half::f16;
-
-use super::simd::{LANES, Simd, tree};
+use super::simd::{Products, Simd};
 use super::table::kernels;
 
-/// NEON, which every aarch64 machine has.
+/// NEON, which every aarch64 machine has, with a way to multiply bytes.
 #[derive(Clone, Copy)]
-pub(super) struct Neon;
+pub(super) struct Arm<P>(PhantomData<P>);
+
+/// Products of 16 bits, widened and added.
+#[derive(Clone, Copy)]
+pub(super) struct Words;
+
+/// What NEON itself has.
+type Neon = Arm<Words>;
 
 type Floats = [float32x4_t; 4];
-type Ints = [int32x4_t; 4];
+/// 16 i32.
+pub(super) type Ints = [int32x4_t; 4];
+/// 64 bytes.
+pub(super) type Bytes = [uint8x16_t; 4];
 
-#[inline(always)]
-fn each<T>(f: impl FnMut(usize) -> T) -> [T; 4] {
-    std::array::from_fn(f)
+/// An expression for each of four vectors. A closure would be a call where it is not inlined.
+macro_rules! each {
+    ($i:ident: $of_one:expr) => {
+        [
+            {
+                let $i = 0;
+                $of_one
+            },
+            {
+                let $i = 1;
+                $of_one
+            },
+            {
+                let $i = 2;
+                $of_one
+            },
+            {
+                let $i = 3;
+                $of_one
+            },
+        ]
+    };
 }
 
-impl Simd for Neon {
-    type F = Floats;
+impl Products for Neon {
     type I = Ints;
-    type B = [uint8x16_t; 4];
+    type B = Bytes;
     type N = Ints;
-
-    const QUERIES: usize = 6;
-
-    #[inline(always)]
-    unsafe fn splat(value: f32) -> Floats {
-        [vdupq_n_f32(value); 4]
-    }
-
-    #[inline(always)]
-    unsafe fn load(from: *const f32) -> Floats {
-        each(|i| vld1q_f32(from.add(4 * i)))
-    }
-
-    #[inline(always)]
-    unsafe fn store(to: *mut f32, value: Floats) {
-        for (i, value) in value.into_iter().enumerate() {
-            vst1q_f32(to.add(4 * i), value);
-        }
-    }
-
-    #[inline(always)]
-    unsafe fn load_f16(from: *const u16) -> Floats {
-        let bits = from.cast::<[u16; LANES]>().read_unaligned();
-        let wide = bits.map(|bits| f16::from_bits(bits).to_f32());
-        Self::load(wide.as_ptr())
-    }
-
-    #[inline(always)]
-    unsafe fn store_f16(to: *mut u16, value: Floats) {
-        let mut wide = [0.0f32; LANES];
-        Self::store(wide.as_mut_ptr(), value);
-        let bits = wide.map(|value| f16::from_f32(value).to_bits());
-        to.cast::<[u16; LANES]>().write_unaligned(bits);
-    }
-
-    #[inline(always)]
-    unsafe fn load_bf16(from: *const u16) -> Floats {
-        each(|i| vreinterpretq_f32_u32(vshll_n_u16::<16>(vld1_u16(from.add(4 * i)))))
-    }
-
-    #[inline(always)]
-    unsafe fn add(a: Floats, b: Floats) -> Floats {
-        each(|i| vaddq_f32(a[i], b[i]))
-    }
-
-    #[inline(always)]
-    unsafe fn sub(a: Floats, b: Floats) -> Floats {
-        each(|i| vsubq_f32(a[i], b[i]))
-    }
-
-    #[inline(always)]
-    unsafe fn mul(a: Floats, b: Floats) -> Floats {
-        each(|i| vmulq_f32(a[i], b[i]))
-    }
-
-    #[inline(always)]
-    unsafe fn div(a: Floats, b: Floats) -> Floats {
-        each(|i| vdivq_f32(a[i], b[i]))
-    }
-
-    #[inline(always)]
-    unsafe fn fma(a: Floats, b: Floats, c: Floats) -> Floats {
-        each(|i| vfmaq_f32(c[i], a[i], b[i]))
-    }
-
-    #[inline(always)]
-    unsafe fn max(a: Floats, b: Floats) -> Floats {
-        each(|i| vbslq_f32(vcgtq_f32(a[i], b[i]), a[i], b[i]))
-    }
-
-    #[inline(always)]
-    unsafe fn min(a: Floats, b: Floats) -> Floats {
-        each(|i| vbslq_f32(vcltq_f32(a[i], b[i]), a[i], b[i]))
-    }
-
-    #[inline(always)]
-    unsafe fn abs(a: Floats) -> Floats {
-        a.map(|a| vabsq_f32(a))
-    }
-
-    #[inline(always)]
-    unsafe fn keep_from(value: Floats, x: Floats, limit: Floats) -> Floats {
-        each(|i| vbslq_f32(vcgeq_f32(x[i], limit[i]), value[i], vdupq_n_f32(0.0)))
-    }
-
-    #[inline(always)]
-    unsafe fn splat_int(value: i32) -> Ints {
-        [vdupq_n_s32(value); 4]
-    }
-
-    #[inline(always)]
-    unsafe fn load_int(from: *const i32) -> Ints {
-        each(|i| vld1q_s32(from.add(4 * i)))
-    }
-
-    #[inline(always)]
-    unsafe fn store_int(to: *mut i32, value: Ints) {
-        for (i, value) in value.into_iter().enumerate() {
-            vst1q_s32(to.add(4 * i), value);
-        }
-    }
-
-    #[inline(always)]
-    unsafe fn round(a: Floats) -> Ints {
-        a.map(|a| vcvtnq_s32_f32(a))
-    }
-
-    #[inline(always)]
-    unsafe fn float(a: Ints) -> Floats {
-        a.map(|a| vcvtq_f32_s32(a))
-    }
-
-    #[inline(always)]
-    unsafe fn power_of_two(a: Ints) -> Floats {
-        a.map(|a| vreinterpretq_f32_s32(vshlq_n_s32::<23>(vaddq_s32(a, vdupq_n_s32(127)))))
-    }
-
-    #[inline(always)]
-    unsafe fn store_bytes(to: *mut i8, value: Ints) {
-        let mut wide = [0i32; LANES];
-        Self::store_int(wide.as_mut_ptr(), value);
-        to.cast::<[i8; LANES]>().write_unaligned(wide.map(|value| value as i8));
-    }
-
-    #[inline(always)]
-    unsafe fn greater(a: Floats, ids: Ints, b: Floats, other_ids: Ints) -> (Floats, Ints) {
-        let greater = each(|i| vcgtq_f32(a[i], b[i]));
-        (
-            each(|i| vbslq_f32(greater[i], a[i], b[i])),
-            each(|i| vbslq_s32(greater[i], ids[i], other_ids[i])),
-        )
-    }
-
-    #[inline(always)]
-    unsafe fn load_weights(from: *const u8) -> Self::B {
-        each(|i| vld1q_u8(from.add(16 * i)))
-    }
-
-    #[inline(always)]
-    unsafe fn low_nibbles(weights: Self::B) -> Self::B {
-        weights.map(|weights| vandq_u8(weights, vdupq_n_u8(15)))
-    }
-
-    #[inline(always)]
-    unsafe fn high_nibbles(weights: Self::B) -> Self::B {
-        weights.map(|weights| vshrq_n_u8::<4>(weights))
-    }
 
     #[inline(always)]
     unsafe fn start_bytes(_minus_128_sums: i32) -> Ints {
@@ -185,7 +66,7 @@ impl Simd for Neon {
 
     #[inline(always)]
     unsafe fn dot_nibbles(sum: Ints, weights: Self::B, activations: *const i8) -> Ints {
-        dot(sum, weights.map(|weights| vreinterpretq_s8_u8(weights)), activations)
+        dot(sum, weights, activations)
     }
 
     #[inline(always)]
@@ -195,22 +76,168 @@ impl Simd for Neon {
 
     #[inline(always)]
     unsafe fn dot_bytes(sum: Ints, weights: Self::B, activations: *const i8) -> Ints {
-        let signed = |weights| vreinterpretq_s8_u8(veorq_u8(weights, vdupq_n_u8(128)));
-        dot(sum, weights.map(signed), activations)
+        dot(sum, without_excess(weights), activations)
+    }
+}
+
+impl<P: Copy> Simd for Arm<P>
+where
+    Self: Products<I = Ints, B = Bytes>,
+{
+    type F = Floats;
+
+    const QUERIES: usize = 6;
+
+    #[inline(always)]
+    unsafe fn splat(value: f32) -> Floats {
+        [vdupq_n_f32(value); 4]
+    }
+
+    #[inline(always)]
+    unsafe fn load(from: *const f32) -> Floats {
+        each!(i: vld1q_f32(from.add(4 * i)))
+    }
+
+    #[inline(always)]
+    unsafe fn store(to: *mut f32, value: Floats) {
+        each!(i: vst1q_f32(to.add(4 * i), value[i]));
+    }
+
+    #[inline(always)]
+    unsafe fn load_f16(from: *const u16) -> Floats {
+        each!(i: vcvt_f32_f16(vreinterpret_f16_u16(vld1_u16(from.add(4 * i)))))
+    }
+
+    #[inline(always)]
+    unsafe fn store_f16(to: *mut u16, value: Floats) {
+        each!(i: vst1_u16(to.add(4 * i), vreinterpret_u16_f16(vcvt_f16_f32(value[i]))));
+    }
+
+    #[inline(always)]
+    unsafe fn load_bf16(from: *const u16) -> Floats {
+        each!(i: vreinterpretq_f32_u32(vshll_n_u16::<16>(vld1_u16(from.add(4 * i)))))
+    }
+
+    #[inline(always)]
+    unsafe fn add(a: Floats, b: Floats) -> Floats {
+        each!(i: vaddq_f32(a[i], b[i]))
+    }
+
+    #[inline(always)]
+    unsafe fn sub(a: Floats, b: Floats) -> Floats {
+        each!(i: vsubq_f32(a[i], b[i]))
+    }
+
+    #[inline(always)]
+    unsafe fn mul(a: Floats, b: Floats) -> Floats {
+        each!(i: vmulq_f32(a[i], b[i]))
+    }
+
+    #[inline(always)]
+    unsafe fn div(a: Floats, b: Floats) -> Floats {
+        each!(i: vdivq_f32(a[i], b[i]))
+    }
+
+    #[inline(always)]
+    unsafe fn fma(a: Floats, b: Floats, c: Floats) -> Floats {
+        each!(i: vfmaq_f32(c[i], a[i], b[i]))
+    }
+
+    #[inline(always)]
+    unsafe fn max(a: Floats, b: Floats) -> Floats {
+        each!(i: greater(a[i], b[i]))
+    }
+
+    #[inline(always)]
+    unsafe fn min(a: Floats, b: Floats) -> Floats {
+        each!(i: vbslq_f32(vcltq_f32(a[i], b[i]), a[i], b[i]))
+    }
+
+    #[inline(always)]
+    unsafe fn abs(a: Floats) -> Floats {
+        each!(i: vabsq_f32(a[i]))
+    }
+
+    #[inline(always)]
+    unsafe fn keep_from(value: Floats, x: Floats, limit: Floats) -> Floats {
+        each!(i: vbslq_f32(vcgeq_f32(x[i], limit[i]), value[i], vdupq_n_f32(0.0)))
+    }
+
+    #[inline(always)]
+    unsafe fn splat_int(value: i32) -> Ints {
+        [vdupq_n_s32(value); 4]
+    }
+
+    #[inline(always)]
+    unsafe fn load_int(from: *const i32) -> Ints {
+        each!(i: vld1q_s32(from.add(4 * i)))
+    }
+
+    #[inline(always)]
+    unsafe fn store_int(to: *mut i32, value: Ints) {
+        each!(i: vst1q_s32(to.add(4 * i), value[i]));
+    }
+
+    #[inline(always)]
+    unsafe fn round(a: Floats) -> Ints {
+        each!(i: vcvtnq_s32_f32(a[i]))
+    }
+
+    #[inline(always)]
+    unsafe fn float(a: Ints) -> Floats {
+        each!(i: vcvtq_f32_s32(a[i]))
+    }
+
+    #[inline(always)]
+    unsafe fn power_of_two(a: Ints) -> Floats {
+        let bias = vdupq_n_s32(127);
+        each!(i: vreinterpretq_f32_s32(vshlq_n_s32::<23>(vaddq_s32(a[i], bias))))
+    }
+
+    #[inline(always)]
+    unsafe fn store_bytes(to: *mut i8, value: Ints) {
+        let low = vcombine_s16(vmovn_s32(value[0]), vmovn_s32(value[1]));
+        let high = vcombine_s16(vmovn_s32(value[2]), vmovn_s32(value[3]));
+        vst1q_s8(to, vcombine_s8(vmovn_s16(low), vmovn_s16(high)));
+    }
+
+    #[inline(always)]
+    unsafe fn greater(a: Floats, ids: Ints, b: Floats, other_ids: Ints) -> (Floats, Ints) {
+        let greater = each!(i: vcgtq_f32(a[i], b[i]));
+        (
+            each!(i: vbslq_f32(greater[i], a[i], b[i])),
+            each!(i: vbslq_s32(greater[i], ids[i], other_ids[i])),
+        )
+    }
+
+    #[inline(always)]
+    unsafe fn load_weights(from: *const u8) -> Self::B {
+        each!(i: vld1q_u8(from.add(16 * i)))
+    }
+
+    #[inline(always)]
+    unsafe fn low_nibbles(weights: Self::B) -> Self::B {
+        each!(i: vandq_u8(weights[i], vdupq_n_u8(15)))
+    }
+
+    #[inline(always)]
+    unsafe fn high_nibbles(weights: Self::B) -> Self::B {
+        each!(i: vshrq_n_u8::<4>(weights[i]))
     }
 
     #[inline(always)]
     unsafe fn sum(a: Floats) -> f32 {
-        let mut lanes = [0.0f32; LANES];
-        Self::store(lanes.as_mut_ptr(), a);
-        tree(lanes, |a, b| a + b)
+        let four = vaddq_f32(vaddq_f32(a[0], a[2]), vaddq_f32(a[1], a[3]));
+        vpadds_f32(vadd_f32(vget_low_f32(four), vget_high_f32(four)))
     }
 
     #[inline(always)]
     unsafe fn greatest(a: Floats) -> f32 {
-        let mut lanes = [0.0f32; LANES];
-        Self::store(lanes.as_mut_ptr(), a);
-        tree(lanes, |a, b| if a > b { a } else { b })
+        let four = greater(greater(a[0], a[2]), greater(a[1], a[3]));
+        let (low, high) = (vget_low_f32(four), vget_high_f32(four));
+        let two = vbsl_f32(vcgt_f32(low, high), low, high);
+        let (first, second) = (vget_lane_f32::<0>(two), vget_lane_f32::<1>(two));
+        if first > second { first } else { second }
     }
 
     #[inline(always)]
@@ -219,18 +246,44 @@ impl Simd for Neon {
     }
 
     #[inline(always)]
-    fn prefetch(_address: *const u8) {}
+    fn prefetch(address: *const u8) {
+        // SAFETY: a prefetch of an address that is not mapped does nothing.
+        unsafe {
+            asm!(
+                "prfm pldl1keep, [{address}]",
+                address = in(reg) address,
+                options(nostack, readonly, preserves_flags),
+            );
+        }
+    }
 }
 
+/// The greater of each; `b` where one is not a number.
 #[inline(always)]
-unsafe fn dot(sum: Ints, weights: [int8x16_t; 4], activations: *const i8) -> Ints {
+unsafe fn greater(a: float32x4_t, b: float32x4_t) -> float32x4_t {
+    vbslq_f32(vcgtq_f32(a, b), a, b)
+}
+
+/// Signed bytes of those that were stored with 128 added.
+#[inline(always)]
+pub(super) unsafe fn without_excess(weights: Bytes) -> Bytes {
+    each!(i: veorq_u8(weights[i], vdupq_n_u8(128)))
+}
+
+/// Adds signed weights times activations.
+#[inline(always)]
+unsafe fn dot(sum: Ints, weights: Bytes, activations: *const i8) -> Ints {
     let four = vdupq_n_s32(activations.cast::<i32>().read_unaligned());
     let four = vreinterpretq_s8_s32(four);
-    each(|i| {
-        let low = vpaddlq_s16(vmull_s8(vget_low_s8(weights[i]), vget_low_s8(four)));
-        let high = vpaddlq_s16(vmull_high_s8(weights[i], four));
-        vaddq_s32(sum[i], vpaddq_s32(low, high))
-    })
+    each!(i: vaddq_s32(sum[i], products(vreinterpretq_s8_u8(weights[i]), four)))
+}
+
+/// Four weights times four activations for each column.
+#[inline(always)]
+unsafe fn products(weights: int8x16_t, activations: int8x16_t) -> int32x4_t {
+    let low = vmull_s8(vget_low_s8(weights), vget_low_s8(activations));
+    let high = vmull_high_s8(weights, activations);
+    vpaddq_s32(vpaddlq_s16(low), vpaddlq_s16(high))
 }
 
 kernels!(Neon, ["neon"], [1, 2, 3, 4]);

@@ -3,7 +3,7 @@
 
 use half::{bf16, f16};
 
-use super::simd::{LANES, Simd, tree};
+use super::simd::{LANES, Products, Simd, tree};
 use super::table::kernels;
 
 /// Plain Rust.
@@ -15,11 +15,39 @@ fn zip<T: Copy, U: Copy, V>(a: [T; LANES], b: [U; LANES], f: impl Fn(T, U) -> V)
     std::array::from_fn(|lane| f(a[lane], b[lane]))
 }
 
-impl Simd for Scalar {
-    type F = [f32; LANES];
+impl Products for Scalar {
     type I = [i32; LANES];
     type B = [u8; 64];
     type N = [i32; LANES];
+
+    #[inline(always)]
+    unsafe fn start_bytes(_minus_128_sums: i32) -> Self::I {
+        [0; LANES]
+    }
+
+    #[inline(always)]
+    unsafe fn start_nibbles() -> Self::N {
+        Self::splat_int(0)
+    }
+
+    #[inline(always)]
+    unsafe fn dot_nibbles(sum: Self::I, weights: Self::B, activations: *const i8) -> Self::I {
+        dot(sum, weights, activations, i32::from)
+    }
+
+    #[inline(always)]
+    unsafe fn end_nibbles(sum: Self::N) -> Self::I {
+        sum
+    }
+
+    #[inline(always)]
+    unsafe fn dot_bytes(sum: Self::I, weights: Self::B, activations: *const i8) -> Self::I {
+        dot(sum, weights, activations, |weight| i32::from(weight) - 128)
+    }
+}
+
+impl Simd for Scalar {
+    type F = [f32; LANES];
 
     const QUERIES: usize = 1;
 
@@ -164,31 +192,6 @@ impl Simd for Scalar {
     #[inline(always)]
     unsafe fn high_nibbles(weights: Self::B) -> Self::B {
         weights.map(|byte| byte >> 4)
-    }
-
-    #[inline(always)]
-    unsafe fn start_bytes(_minus_128_sums: i32) -> Self::I {
-        [0; LANES]
-    }
-
-    #[inline(always)]
-    unsafe fn start_nibbles() -> Self::N {
-        Self::splat_int(0)
-    }
-
-    #[inline(always)]
-    unsafe fn dot_nibbles(sum: Self::I, weights: Self::B, activations: *const i8) -> Self::I {
-        dot(sum, weights, activations, i32::from)
-    }
-
-    #[inline(always)]
-    unsafe fn end_nibbles(sum: Self::N) -> Self::I {
-        sum
-    }
-
-    #[inline(always)]
-    unsafe fn dot_bytes(sum: Self::I, weights: Self::B, activations: *const i8) -> Self::I {
-        dot(sum, weights, activations, |weight| i32::from(weight) - 128)
     }
 
     #[inline(always)]

@@ -9,20 +9,37 @@
 /// Lanes of a vector.
 pub(super) const LANES: usize = 16;
 
-/// The operations of one instruction set.
+/// How bytes are multiplied, which is what younger machines of an architecture have another
+/// instruction for.
 ///
 /// # Safety
-/// Callers make sure that this machine has the instruction set, and that pointers are valid for
-/// what is read or written through them: 16 elements, or 64 bytes of weights.
-pub(super) trait Simd: Copy {
-    /// 16 f32.
-    type F: Copy;
+/// As for [`Simd`]; there are 4 activations.
+pub(super) trait Products: Copy {
     /// 16 i32.
     type I: Copy;
     /// 64 bytes of weights: 4 consecutive elements for each of 16 columns.
     type B: Copy;
     /// Sums of the products of nibbles over up to a block.
     type N: Copy;
+
+    /// Where a sum of [`Products::dot_bytes`] begins, given -128 times the sum of its activations.
+    unsafe fn start_bytes(minus_128_sums: i32) -> Self::I;
+    unsafe fn start_nibbles() -> Self::N;
+    /// Adds to each lane its 4 weights, 0 to 15, times the 4 activations at `activations`.
+    unsafe fn dot_nibbles(sum: Self::N, weights: Self::B, activations: *const i8) -> Self::N;
+    unsafe fn end_nibbles(sum: Self::N) -> Self::I;
+    /// Adds to each lane its 4 signed weights, which are stored with 128 added.
+    unsafe fn dot_bytes(sum: Self::I, weights: Self::B, activations: *const i8) -> Self::I;
+}
+
+/// The operations of one instruction set.
+///
+/// # Safety
+/// Callers make sure that this machine has the instruction set, and that pointers are valid for
+/// what is read or written through them: 16 elements, or 64 bytes of weights.
+pub(super) trait Simd: Products {
+    /// 16 f32.
+    type F: Copy;
 
     /// Most queries that attention computes at once: 1, 6 or 12.
     const QUERIES: usize;
@@ -77,14 +94,6 @@ pub(super) trait Simd: Copy {
     unsafe fn load_weights(from: *const u8) -> Self::B;
     unsafe fn low_nibbles(weights: Self::B) -> Self::B;
     unsafe fn high_nibbles(weights: Self::B) -> Self::B;
-    /// Where a sum of [`Simd::dot_bytes`] begins, given -128 times the sum of its activations.
-    unsafe fn start_bytes(minus_128_sums: i32) -> Self::I;
-    unsafe fn start_nibbles() -> Self::N;
-    /// Adds to each lane its 4 weights, 0 to 15, times the 4 activations at `activations`.
-    unsafe fn dot_nibbles(sum: Self::N, weights: Self::B, activations: *const i8) -> Self::N;
-    unsafe fn end_nibbles(sum: Self::N) -> Self::I;
-    /// Adds to each lane its 4 signed weights, which are stored with 128 added.
-    unsafe fn dot_bytes(sum: Self::I, weights: Self::B, activations: *const i8) -> Self::I;
 
     /// Brings the cache line at `address` near; any address may be given.
     fn prefetch(address: *const u8);

@@ -21,6 +21,14 @@ fn others() -> impl Iterator<Item = (Isa, &'static Kernels)> {
     all.filter_map(|isa| Some((isa, isa.table()?)))
 }
 
+/// Where the tests run on an emulator, which is there for these instruction sets.
+#[test]
+fn the_instruction_sets_that_a_machine_is_said_to_have_are_tested() {
+    let Ok(said) = std::env::var("BATCHGEN_TEST_KERNELS") else { return };
+    let words: Vec<&str> = others().map(|(isa, _)| isa.word()).collect();
+    assert!(said.split(',').eq(words.iter().copied()), "there are {words:?}");
+}
+
 /// Numbers that depend on the seed alone, in -1..1.
 fn noise(seed: u64) -> impl Iterator<Item = f32> {
     let mut state = seed.wrapping_mul(2).wrapping_add(1);

@@ -104,8 +104,8 @@ pub(super) unsafe fn quantised<S: Simd, Q: Quants, const R: usize>(call: &TileCa
         scales = scales.add(Q::FORM.scale_bytes());
         record = record.add(PANEL_ROWS * RECORD);
     }
-    for (row, total) in totals.into_iter().enumerate() {
-        finish::<S>(call, row, total);
+    for (row, total) in totals.iter().enumerate() {
+        finish::<S>(call, row, *total);
     }
 }
 
@@ -333,7 +333,7 @@ pub(super) unsafe fn dense<S: Simd, D: Dense, const R: usize>(call: &TileCall) {
         weights = weights.add(D::FORM.block_bytes());
         input = input.add(BLOCK);
     }
-    for (row, total) in totals.into_iter().enumerate() {
-        finish::<S>(call, row, total);
+    for (row, total) in totals.iter().enumerate() {
+        finish::<S>(call, row, *total);
     }
 }

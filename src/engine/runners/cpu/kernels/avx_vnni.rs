@@ -1,0 +1,58 @@
+//! AVX2 with AVX-VNNI: products of bytes are added to sums of 32 bits by one instruction.
+#![allow(unsafe_op_in_unsafe_fn, reason = "the contract of every function is that of Products")]
+
+use std::arch::x86_64::*;
+
+use super::avx2::{self, Avx, Ints, Pair};
+use super::simd::Products;
+use super::table::kernels;
+
+/// `vpdpbusd`.
+#[derive(Clone, Copy)]
+pub(super) struct Vnni;
+
+/// AVX2 with AVX-VNNI.
+type AvxVnni = Avx<Vnni>;
+
+/// Whether this machine has it.
+pub(super) fn is_available() -> bool {
+    avx2::is_available() && is_x86_feature_detected!("avxvnni")
+}
+
+impl Products for AvxVnni {
+    type I = Ints;
+    type B = Ints;
+    type N = Ints;
+
+    #[inline(always)]
+    unsafe fn start_bytes(minus_128_sums: i32) -> Ints {
+        Pair(_mm256_set1_epi32(minus_128_sums), _mm256_set1_epi32(minus_128_sums))
+    }
+
+    #[inline(always)]
+    unsafe fn start_nibbles() -> Ints {
+        Pair(_mm256_setzero_si256(), _mm256_setzero_si256())
+    }
+
+    #[inline(always)]
+    unsafe fn dot_nibbles(sum: Ints, weights: Ints, activations: *const i8) -> Ints {
+        let four = _mm256_set1_epi32(activations.cast::<i32>().read_unaligned());
+        Pair(
+            _mm256_dpbusd_avx_epi32(sum.0, weights.0, four),
+            _mm256_dpbusd_avx_epi32(sum.1, weights.1, four),
+        )
+    }
+
+    #[inline(always)]
+    unsafe fn end_nibbles(sum: Ints) -> Ints {
+        sum
+    }
+
+    #[inline(always)]
+    unsafe fn dot_bytes(sum: Ints, weights: Ints, activations: *const i8) -> Ints {
+        // the weights' excess of 128 is taken back by the start of the sum
+        Self::dot_nibbles(sum, weights, activations)
+    }
+}
+
+kernels!(AvxVnni, ["avx2,fma,f16c,avxvnni"], [1, 2, 3, 4]);
