@@ -1,7 +1,7 @@
 //! The whole model, without tokenizer, sampling of logits and text: prompt and output tokens a
 //! second by batch size.
 //!
-//! `cargo bench --bench model -- --model FILE [--runner cpu|candle] [--threads 2]
+//! `cargo bench --bench model -- --model FILE [--runner cpu|candle] [--kernels avx2] [--threads 2]
 //! [--batch 1,8,32,64] [--prompt 64] [--tokens 64] [--rounds 3] [--json]`
 //!
 //! Every row has a prompt of its own and all rows write the same number of tokens. Prompts are
@@ -15,9 +15,10 @@ use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::time::Instant;
 
-use batchgen::engine::loader::{Kernels, LoadOptions, load};
+use batchgen::engine::loader::{CpuChoices, Kernels, LoadOptions, load};
 use batchgen::engine::runner::{Answer, Answers, Cache, Row, Runner, Want};
 use batchgen::engine::runners::AnyRunner;
+use batchgen::engine::runners::cpu::kernels::isa::Isa;
 use batchgen::engine::{ModelSource, Weights};
 use batchgen::probe::{Probe, Reading};
 use clap::Parser;
@@ -34,6 +35,9 @@ struct Arguments {
     /// cpu or candle
     #[arg(long, default_value = "cpu")]
     runner: String,
+    /// The cpu runner's instruction set, of those of this machine; the fastest by default
+    #[arg(long)]
+    kernels: Option<String>,
     /// Threads; all cores by default
     #[arg(long)]
     threads: Option<NonZeroUsize>,
@@ -71,7 +75,14 @@ fn main() {
         return println!("nothing to do: name a --model");
     };
     let source = ModelSource::alone("bench", Weights::Gguf(model));
-    let kernels = if arguments.runner == "candle" { Kernels::Own } else { Kernels::Cpu };
+    let kernels = match (arguments.runner.as_str(), &arguments.kernels) {
+        ("candle", _) => Kernels::Own,
+        (_, None) => Kernels::Cpu,
+        (_, Some(word)) => {
+            let set = Isa::ALL.into_iter().find(|isa| isa.word() == word);
+            Kernels::CpuWith(CpuChoices { isa: Some(set.unwrap()), exact: false })
+        }
+    };
     let options = LoadOptions { threads: arguments.threads, kernels, ..LoadOptions::default() };
     let begun = Instant::now();
     let loaded = load(&source, &options).unwrap();

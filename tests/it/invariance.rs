@@ -227,7 +227,12 @@ fn quantised_logits_stay_close_to_exact_ones() {
 #[test]
 fn the_best_token_is_the_greatest_logit_and_unwanted_rows_change_nothing() {
     let (_folder, source) = gguf(&Tiny::llama(2, true), GgmlDType::Q4_1);
-    let runner = cpu(&source, 3, None);
+    unwanted_rows_change_nothing(&cpu(&source, 3, None));
+    let candle = LoadOptions { kernels: Kernels::Own, ..LoadOptions::default() };
+    unwanted_rows_change_nothing(&load(&source, &candle).unwrap().runner);
+}
+
+fn unwanted_rows_change_nothing(runner: &AnyRunner) {
     let few = vec![Want::Best, Want::Nothing, Want::Logits, Want::Best];
     // more than go through the layers together, 128: of the second part nothing is wanted
     let kinds = [Want::Nothing, Want::Logits, Want::Best, Want::Logits, Want::Nothing];

@@ -154,11 +154,25 @@ impl CandleRunner {
         logits: &mut Vec<f32>,
     ) -> Result<(), EngineError> {
         let pass = self.pass(cache, rows, segments)?;
+        let wanted: Vec<u32> = (0u32..)
+            .zip(rows)
+            .filter(|(_, row)| row.want.anything())
+            .map(|(index, _)| index)
+            .collect();
         let mut x = self.embed(rows)?;
-        for (layer, cache) in self.layers.iter().zip(&cache.layers) {
-            x = self.layer(layer, &x, cache, &pass)?;
+        for (number, (layer, cache)) in self.layers.iter().zip(&cache.layers).enumerate() {
+            let mut heads = self.attend(layer, &x, cache, &pass)?;
+            if number + 1 == self.layers.len() && wanted.len() < rows.len() {
+                // of the others nobody asks for more than the last layer's keys and values
+                if wanted.is_empty() {
+                    return Ok(());
+                }
+                let wanted = Tensor::new(wanted.as_slice(), &self.device)?;
+                (x, heads) = (x.index_select(&wanted, 0)?, heads.index_select(&wanted, 0)?);
+            }
+            x = self.feed_forward(layer, &x, &heads)?;
         }
-        self.project(&x, rows, logits)?;
+        self.project(&x, logits)?;
         Ok(())
     }
 
@@ -199,31 +213,31 @@ impl CandleRunner {
         }
     }
 
-    fn layer(
+    /// What comes after a layer's heads.
+    fn feed_forward(
+        &self,
+        layer: &Layer,
+        x: &Tensor,
+        heads: &Tensor,
+    ) -> candle_core::Result<Tensor> {
+        let x = (x + layer.output.forward(heads)?)?;
+        let normed = rms_norm(&x, &layer.ffn_norm, self.norm_eps)?;
+        let gated = activation::gated(&layer.gate_up.forward(&normed)?)?;
+        x + layer.down.forward(&gated)?
+    }
+
+    /// A layer's heads.
+    fn attend(
         &self,
         layer: &Layer,
         x: &Tensor,
         cache: &LayerCache,
         pass: &Pass,
     ) -> candle_core::Result<Tensor> {
-        let normed = rms_norm(x, &layer.attention_norm, self.norm_eps)?;
-        let attended = self.attend(layer, &normed, cache, pass)?;
-        let x = (x + layer.output.forward(&attended)?)?;
-        let normed = rms_norm(&x, &layer.ffn_norm, self.norm_eps)?;
-        let gated = activation::gated(&layer.gate_up.forward(&normed)?)?;
-        x + layer.down.forward(&gated)?
-    }
-
-    fn attend(
-        &self,
-        layer: &Layer,
-        normed: &Tensor,
-        cache: &LayerCache,
-        pass: &Pass,
-    ) -> candle_core::Result<Tensor> {
         let Heads { queries, kv, dim, .. } = self.heads;
-        let rows = normed.dim(0)?;
-        let mut qkv = layer.qkv.forward(normed)?;
+        let rows = x.dim(0)?;
+        let normed = rms_norm(x, &layer.attention_norm, self.norm_eps)?;
+        let mut qkv = layer.qkv.forward(&normed)?;
         if let Some(bias) = &layer.qkv_bias {
             qkv = qkv.broadcast_add(bias)?;
         }
@@ -243,21 +257,9 @@ impl CandleRunner {
         pass.attention.forward(&q.reshape((rows, queries, dim))?, cache)
     }
 
-    /// Logits of the rows that want them.
-    fn project(&self, x: &Tensor, rows: &[Row], logits: &mut Vec<f32>) -> candle_core::Result<()> {
-        let wanted: Vec<u32> = (0..)
-            .zip(rows)
-            .filter(|(_, row)| row.want.anything())
-            .map(|(index, _)| index)
-            .collect();
-        if wanted.is_empty() {
-            return Ok(());
-        }
-        let x = match wanted.len() == rows.len() {
-            true => x.clone(),
-            false => x.index_select(&Tensor::new(wanted, &self.device)?, 0)?,
-        };
-        let normed = rms_norm(&x, &self.norm, self.norm_eps)?;
+    /// Logits of rows.
+    fn project(&self, x: &Tensor, logits: &mut Vec<f32>) -> candle_core::Result<()> {
+        let normed = rms_norm(x, &self.norm, self.norm_eps)?;
         match (&self.head, &self.embedding) {
             (Some(head), _) => head.forward_into(&normed, logits),
             (None, Embedding::Table(table)) => {
