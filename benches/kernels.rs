@@ -42,9 +42,9 @@ fn files(dtype: GgmlDType) -> TensorFiles {
     TensorFiles::from_gguf(GgufFile::open(&path).unwrap())
 }
 
-/// The instruction sets of this machine, but for plain Rust.
+/// The instruction sets of this machine; plain Rust only where there is no other.
 fn sets() -> impl Iterator<Item = Isa> {
-    Isa::ALL.into_iter().filter(|isa| *isa != Isa::Scalar && isa.is_available())
+    Isa::accelerated().chain([Isa::Scalar].into_iter().filter(|plain| *plain == Isa::best()))
 }
 
 /// One thread, the weights in its caches: what the kernel itself can do.

@@ -15,10 +15,10 @@ pub(super) struct Avx<P>(PhantomData<P>);
 
 /// Products as sums of 16 bits.
 #[derive(Clone, Copy)]
-pub(super) struct Words;
+struct Words;
 
 /// What AVX2 itself has.
-pub(super) type Avx2 = Avx<Words>;
+type Avx2 = Avx<Words>;
 
 /// Whether this machine has it.
 pub(super) fn is_available() -> bool {

@@ -2,11 +2,10 @@
 //! one instruction.
 #![allow(unsafe_op_in_unsafe_fn, reason = "the contract of every function is that of Products")]
 
-use std::arch::aarch64::*;
 use std::arch::{asm, is_aarch64_feature_detected};
 
 use super::neon::{Arm, Bytes, Ints, without_excess};
-use super::simd::Products;
+use super::simd::{Products, Simd};
 use super::table::kernels;
 
 /// `sdot`.
@@ -28,12 +27,12 @@ impl Products for NeonDot {
 
     #[inline(always)]
     unsafe fn start_bytes(_minus_128_sums: i32) -> Ints {
-        [vdupq_n_s32(0); 4]
+        Self::splat_int(0)
     }
 
     #[inline(always)]
     unsafe fn start_nibbles() -> Ints {
-        [vdupq_n_s32(0); 4]
+        Self::splat_int(0)
     }
 
     #[inline(always)]

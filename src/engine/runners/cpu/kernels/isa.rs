@@ -21,13 +21,18 @@ pub enum Isa {
 }
 
 impl Isa {
-    /// All, the fastest first.
+    /// All, in the order in which they are preferred.
     pub const ALL: [Self; 6] =
         [Self::Avx512, Self::AvxVnni, Self::Avx2, Self::NeonDot, Self::Neon, Self::Scalar];
 
-    /// The fastest one of this machine.
+    /// Those of this machine besides plain Rust, in the order in which they are preferred.
+    pub fn accelerated() -> impl Iterator<Item = Self> {
+        Self::ALL.into_iter().filter(|isa| *isa != Self::Scalar && isa.is_available())
+    }
+
+    /// The preferred one of this machine.
     pub fn best() -> Self {
-        Self::ALL.into_iter().find(|isa| isa.is_available()).unwrap_or(Self::Scalar)
+        Self::accelerated().next().unwrap_or(Self::Scalar)
     }
 
     /// Whether this machine has it.
@@ -56,9 +61,9 @@ impl Isa {
             Self::AvxVnni => super::avx_vnni::is_available().then_some(&super::avx_vnni::KERNELS),
             #[cfg(target_arch = "x86_64")]
             Self::Avx2 => super::avx2::is_available().then_some(&super::avx2::KERNELS),
-            #[cfg(target_arch = "aarch64")]
+            #[cfg(all(target_arch = "aarch64", target_endian = "little"))]
             Self::NeonDot => super::dotprod::is_available().then_some(&super::dotprod::KERNELS),
-            #[cfg(target_arch = "aarch64")]
+            #[cfg(all(target_arch = "aarch64", target_endian = "little"))]
             Self::Neon => Some(&super::neon::KERNELS),
             Self::Scalar => Some(&scalar::KERNELS),
             #[allow(unreachable_patterns, reason = "the sets of other architectures")]

@@ -14,7 +14,7 @@ pub(super) struct Arm<P>(PhantomData<P>);
 
 /// Products of 16 bits, widened and added.
 #[derive(Clone, Copy)]
-pub(super) struct Words;
+struct Words;
 
 /// What NEON itself has.
 type Neon = Arm<Words>;
@@ -145,7 +145,7 @@ where
 
     #[inline(always)]
     unsafe fn max(a: Floats, b: Floats) -> Floats {
-        each!(i: greater(a[i], b[i]))
+        each!(i: greater_of(a[i], b[i]))
     }
 
     #[inline(always)]
@@ -233,7 +233,7 @@ where
 
     #[inline(always)]
     unsafe fn greatest(a: Floats) -> f32 {
-        let four = greater(greater(a[0], a[2]), greater(a[1], a[3]));
+        let four = greater_of(greater_of(a[0], a[2]), greater_of(a[1], a[3]));
         let (low, high) = (vget_low_f32(four), vget_high_f32(four));
         let two = vbsl_f32(vcgt_f32(low, high), low, high);
         let (first, second) = (vget_lane_f32::<0>(two), vget_lane_f32::<1>(two));
@@ -251,8 +251,8 @@ where
         unsafe {
             asm!(
                 "prfm pldl1keep, [{address}]",
-                address = in(reg) address,
-                options(nostack, readonly, preserves_flags),
+                address = in(reg) address.addr(),
+                options(nostack, nomem, preserves_flags),
             );
         }
     }
@@ -260,7 +260,7 @@ where
 
 /// The greater of each; `b` where one is not a number.
 #[inline(always)]
-unsafe fn greater(a: float32x4_t, b: float32x4_t) -> float32x4_t {
+unsafe fn greater_of(a: float32x4_t, b: float32x4_t) -> float32x4_t {
     vbslq_f32(vcgtq_f32(a, b), a, b)
 }
 

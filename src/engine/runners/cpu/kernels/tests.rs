@@ -17,8 +17,7 @@ use crate::engine::runners::cpu::panel::{PANEL_ROWS, RECORD, RECORD_STRIDE};
 const SCALAR: &Kernels = &scalar::KERNELS;
 
 fn others() -> impl Iterator<Item = (Isa, &'static Kernels)> {
-    let all = Isa::ALL.into_iter().filter(|isa| *isa != Isa::Scalar);
-    all.filter_map(|isa| Some((isa, isa.table()?)))
+    Isa::accelerated().filter_map(|isa| Some((isa, isa.table()?)))
 }
 
 /// Where the tests run on an emulator, which is there for these instruction sets.
@@ -104,6 +103,53 @@ fn multiply(
     // SAFETY: the tile is whole and the input has these rows.
     unsafe { kernels.multiply(form, &call, rows) };
     out[..rows].iter().flatten().map(|value| value.to_bits()).collect()
+}
+
+#[test]
+fn every_f16_is_widened_to_the_same_bits() {
+    // times 1, and all others of the block times 0
+    let mut x = [0.0f32; BLOCK];
+    x[0] = 1.0;
+    let (input, _) = input(Form::F16, &x, 1);
+    let halves: Vec<u16> = (0..=u16::MAX).collect();
+    for halves in halves.chunks_exact(COLUMNS) {
+        let mut tile = vec![0; Form::F16.tile_bytes(1)];
+        put(&mut tile, halves.iter().map(|half| half.to_le_bytes()));
+        let expected = halves.iter().map(|half| f16::from_bits(*half).to_f32());
+        for (isa, kernels) in others().chain([(Isa::Scalar, SCALAR)]) {
+            let widened = multiply(kernels, Form::F16, &tile, &input, BLOCK, 1, 1);
+            for (bits, expected) in widened.into_iter().zip(expected.clone()) {
+                let value = f32::from_bits(bits);
+                // adding 0 makes -0 plain
+                let same = bits == (expected + 0.0).to_bits();
+                assert!(same || value.is_nan() && expected.is_nan(), "{isa:?}: {expected}");
+            }
+        }
+    }
+}
+
+#[test]
+fn f32_is_rounded_to_f16_as_half_rounds_it() {
+    // around the greatest half, the least normal one and the least of all, and ties
+    let edges = [65_504.0, 65_519.996, 65_520.0, 1e9, f32::INFINITY, 6.103_515_6e-5, 6.1e-5];
+    let small = [2f32.powi(-24), 2f32.powi(-25), 2f32.powi(-25) * 1.01, 1e-40, 0.0];
+    let ties = [1.0 + 2f32.powi(-11), 1.0 + 3.0 * 2f32.powi(-11), 2049.0, 2051.0];
+    let mut values: Vec<f32> = [&edges[..], &small, &ties].concat();
+    values.extend(values.clone().iter().map(|value| -value));
+    for key in values.chunks_exact(LANES) {
+        let expected = key.iter().map(|value| f16::from_f32(*value).to_bits());
+        for (isa, kernels) in others().chain([(Isa::Scalar, SCALAR)]) {
+            let mut block = vec![0u16; 2 * POSITIONS * LANES];
+            // SAFETY: key and value are as wide as a vector, and the block is whole.
+            unsafe {
+                (kernels.keep)(key.as_ptr(), key.as_ptr(), LANES, block.as_mut_ptr().cast(), 0);
+            }
+            let keys = block.iter().copied().step_by(POSITIONS).take(LANES);
+            assert!(keys.eq(expected.clone()), "keys, {isa:?}");
+            let values = block[POSITIONS * LANES..].iter().copied().take(LANES);
+            assert!(values.eq(expected.clone()), "values, {isa:?}");
+        }
+    }
 }
 
 proptest! {

@@ -40,14 +40,15 @@ impl TileCall {
     /// The call for `some` of its `rows` rows, with their share of what is brought near.
     pub fn part(&self, form: Form, some: Range<usize>, rows: usize) -> Self {
         let row_bytes = if form.is_quantised() { RECORD } else { self.input_stride * 4 };
-        let line = |row: usize| self.lines * row / rows;
+        let (first_line, last_line) =
+            (self.lines * some.start / rows, self.lines * some.end / rows);
         let base = self.base.wrapping_add(some.start * self.base_stride);
         Self {
             input: self.input.wrapping_add(some.start * row_bytes),
             out: self.out.wrapping_add(some.start * self.out_stride),
             base: if self.base.is_null() { self.base } else { base },
-            ahead: self.ahead.wrapping_add(line(some.start) * 64),
-            lines: line(some.end) - line(some.start),
+            ahead: self.ahead.wrapping_add(first_line * 64),
+            lines: last_line - first_line,
             ..*self
         }
     }
