@@ -38,8 +38,6 @@ pub(super) type Ints = Pair<__m256i>;
 impl Products for Avx2 {
     type I = Ints;
     type B = Ints;
-    /// 16 sums of 16 bits in each.
-    type N = Ints;
 
     #[inline(always)]
     unsafe fn start_bytes(_minus_128_sums: i32) -> Self::I {
@@ -47,12 +45,7 @@ impl Products for Avx2 {
     }
 
     #[inline(always)]
-    unsafe fn start_nibbles() -> Self::N {
-        Pair(_mm256_setzero_si256(), _mm256_setzero_si256())
-    }
-
-    #[inline(always)]
-    unsafe fn dot_nibbles(sum: Self::N, weights: Self::B, activations: *const i8) -> Self::N {
+    unsafe fn dot_nibbles(sum: Self::I, weights: Self::B, activations: *const i8) -> Self::I {
         let four = _mm256_set1_epi32(activations.cast::<i32>().read_unaligned());
         // a block has 16 products of at most 15 * 127 for each sum, which fit in 16 bits
         Pair(
@@ -62,7 +55,7 @@ impl Products for Avx2 {
     }
 
     #[inline(always)]
-    unsafe fn end_nibbles(sum: Self::N) -> Self::I {
+    unsafe fn end_nibbles(sum: Self::I) -> Self::I {
         let one = _mm256_set1_epi16(1);
         Pair(_mm256_madd_epi16(sum.0, one), _mm256_madd_epi16(sum.1, one))
     }

@@ -24,7 +24,6 @@ pub(super) fn is_available() -> bool {
 impl Products for Avx512 {
     type I = __m512i;
     type B = __m512i;
-    type N = __m512i;
 
     #[inline(always)]
     unsafe fn start_bytes(minus_128_sums: i32) -> Self::I {
@@ -32,19 +31,9 @@ impl Products for Avx512 {
     }
 
     #[inline(always)]
-    unsafe fn start_nibbles() -> Self::N {
-        Self::splat_int(0)
-    }
-
-    #[inline(always)]
     unsafe fn dot_nibbles(sum: Self::I, weights: Self::B, activations: *const i8) -> Self::I {
         let four = activations.cast::<i32>().read_unaligned();
         _mm512_dpbusd_epi32(sum, weights, _mm512_set1_epi32(four))
-    }
-
-    #[inline(always)]
-    unsafe fn end_nibbles(sum: Self::N) -> Self::I {
-        sum
     }
 
     #[inline(always)]

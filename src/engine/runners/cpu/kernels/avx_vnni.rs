@@ -25,16 +25,10 @@ pub(super) fn is_available() -> bool {
 impl Products for AvxVnni {
     type I = Ints;
     type B = Ints;
-    type N = Ints;
 
     #[inline(always)]
     unsafe fn start_bytes(minus_128_sums: i32) -> Ints {
         Self::splat_int(minus_128_sums)
-    }
-
-    #[inline(always)]
-    unsafe fn start_nibbles() -> Ints {
-        Self::splat_int(0)
     }
 
     #[inline(always)]
@@ -44,11 +38,6 @@ impl Products for AvxVnni {
             _mm256_dpbusd_avx_epi32(sum.0, weights.0, four),
             _mm256_dpbusd_avx_epi32(sum.1, weights.1, four),
         )
-    }
-
-    #[inline(always)]
-    unsafe fn end_nibbles(sum: Ints) -> Ints {
-        sum
     }
 
     #[inline(always)]

@@ -1,11 +1,10 @@
 //! NEON with dot products (FEAT_DotProd): four products of bytes are added to a sum of 32 bits by
 //! one instruction.
-#![allow(unsafe_op_in_unsafe_fn, reason = "the contract of every function is that of Products")]
+#![allow(unsafe_op_in_unsafe_fn, reason = "the contract of every function is that of Dot")]
 
 use std::arch::{asm, is_aarch64_feature_detected};
 
-use super::neon::{Arm, Bytes, Ints, without_excess};
-use super::simd::{Products, Simd};
+use super::neon::{Arm, Bytes, Dot, Ints};
 use super::table::kernels;
 
 /// `sdot`.
@@ -20,35 +19,10 @@ pub(super) fn is_available() -> bool {
     is_aarch64_feature_detected!("dotprod")
 }
 
-impl Products for NeonDot {
-    type I = Ints;
-    type B = Bytes;
-    type N = Ints;
-
+impl Dot for Dots {
     #[inline(always)]
-    unsafe fn start_bytes(_minus_128_sums: i32) -> Ints {
-        Self::splat_int(0)
-    }
-
-    #[inline(always)]
-    unsafe fn start_nibbles() -> Ints {
-        Self::splat_int(0)
-    }
-
-    #[inline(always)]
-    unsafe fn dot_nibbles(sum: Ints, weights: Bytes, activations: *const i8) -> Ints {
-        // below 16, so that they are the same with a sign
+    unsafe fn dot(sum: Ints, weights: Bytes, activations: *const i8) -> Ints {
         dot(sum, weights, activations)
-    }
-
-    #[inline(always)]
-    unsafe fn end_nibbles(sum: Ints) -> Ints {
-        sum
-    }
-
-    #[inline(always)]
-    unsafe fn dot_bytes(sum: Ints, weights: Bytes, activations: *const i8) -> Ints {
-        dot(sum, without_excess(weights), activations)
     }
 }
 

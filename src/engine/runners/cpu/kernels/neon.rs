@@ -49,10 +49,18 @@ macro_rules! each {
     };
 }
 
-impl Products for Neon {
+/// The one thing in which processors with NEON differ.
+pub(super) trait Dot: Copy {
+    /// Adds to each lane its 4 signed weights times the 4 activations at `activations`.
+    ///
+    /// # Safety
+    /// As for [`Products`].
+    unsafe fn dot(sum: Ints, weights: Bytes, activations: *const i8) -> Ints;
+}
+
+impl<P: Dot> Products for Arm<P> {
     type I = Ints;
     type B = Bytes;
-    type N = Ints;
 
     #[inline(always)]
     unsafe fn start_bytes(_minus_128_sums: i32) -> Ints {
@@ -60,30 +68,20 @@ impl Products for Neon {
     }
 
     #[inline(always)]
-    unsafe fn start_nibbles() -> Self::N {
-        Self::splat_int(0)
+    unsafe fn dot_nibbles(sum: Ints, weights: Bytes, activations: *const i8) -> Ints {
+        // below 16, so that they are the same with a sign
+        P::dot(sum, weights, activations)
     }
 
     #[inline(always)]
-    unsafe fn dot_nibbles(sum: Ints, weights: Self::B, activations: *const i8) -> Ints {
-        dot(sum, weights, activations)
-    }
-
-    #[inline(always)]
-    unsafe fn end_nibbles(sum: Self::N) -> Self::I {
-        sum
-    }
-
-    #[inline(always)]
-    unsafe fn dot_bytes(sum: Ints, weights: Self::B, activations: *const i8) -> Ints {
-        dot(sum, without_excess(weights), activations)
+    unsafe fn dot_bytes(sum: Ints, weights: Bytes, activations: *const i8) -> Ints {
+        // signed bytes of those that were stored with 128 added
+        let signed = each!(i: veorq_u8(weights[i], vdupq_n_u8(128)));
+        P::dot(sum, signed, activations)
     }
 }
 
-impl<P: Copy> Simd for Arm<P>
-where
-    Self: Products<I = Ints, B = Bytes>,
-{
+impl<P: Dot> Simd for Arm<P> {
     type F = Floats;
 
     const QUERIES: usize = 6;
@@ -264,18 +262,13 @@ unsafe fn greater_of(a: float32x4_t, b: float32x4_t) -> float32x4_t {
     vbslq_f32(vcgtq_f32(a, b), a, b)
 }
 
-/// Signed bytes of those that were stored with 128 added.
-#[inline(always)]
-pub(super) unsafe fn without_excess(weights: Bytes) -> Bytes {
-    each!(i: veorq_u8(weights[i], vdupq_n_u8(128)))
-}
-
-/// Adds signed weights times activations.
-#[inline(always)]
-unsafe fn dot(sum: Ints, weights: Bytes, activations: *const i8) -> Ints {
-    let four = vdupq_n_s32(activations.cast::<i32>().read_unaligned());
-    let four = vreinterpretq_s8_s32(four);
-    each!(i: vaddq_s32(sum[i], products(vreinterpretq_s8_u8(weights[i]), four)))
+impl Dot for Words {
+    #[inline(always)]
+    unsafe fn dot(sum: Ints, weights: Bytes, activations: *const i8) -> Ints {
+        let four = vdupq_n_s32(activations.cast::<i32>().read_unaligned());
+        let four = vreinterpretq_s8_s32(four);
+        each!(i: vaddq_s32(sum[i], products(vreinterpretq_s8_u8(weights[i]), four)))
+    }
 }
 
 /// Four weights times four activations for each column.

@@ -18,7 +18,6 @@ fn zip<T: Copy, U: Copy, V>(a: [T; LANES], b: [U; LANES], f: impl Fn(T, U) -> V)
 impl Products for Scalar {
     type I = [i32; LANES];
     type B = [u8; 64];
-    type N = [i32; LANES];
 
     #[inline(always)]
     unsafe fn start_bytes(_minus_128_sums: i32) -> Self::I {
@@ -26,18 +25,8 @@ impl Products for Scalar {
     }
 
     #[inline(always)]
-    unsafe fn start_nibbles() -> Self::N {
-        Self::splat_int(0)
-    }
-
-    #[inline(always)]
     unsafe fn dot_nibbles(sum: Self::I, weights: Self::B, activations: *const i8) -> Self::I {
         dot(sum, weights, activations, i32::from)
-    }
-
-    #[inline(always)]
-    unsafe fn end_nibbles(sum: Self::N) -> Self::I {
-        sum
     }
 
     #[inline(always)]

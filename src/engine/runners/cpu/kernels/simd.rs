@@ -19,15 +19,17 @@ pub(super) trait Products: Copy {
     type I: Copy;
     /// 64 bytes of weights: 4 consecutive elements for each of 16 columns.
     type B: Copy;
-    /// Sums of the products of nibbles over up to a block.
-    type N: Copy;
 
     /// Where a sum of [`Products::dot_bytes`] begins, given -128 times the sum of its activations.
     unsafe fn start_bytes(minus_128_sums: i32) -> Self::I;
-    unsafe fn start_nibbles() -> Self::N;
-    /// Adds to each lane its 4 weights, 0 to 15, times the 4 activations at `activations`.
-    unsafe fn dot_nibbles(sum: Self::N, weights: Self::B, activations: *const i8) -> Self::N;
-    unsafe fn end_nibbles(sum: Self::N) -> Self::I;
+    /// Adds to each lane its 4 weights, 0 to 15, times the 4 activations at `activations`. A sum
+    /// begins with 0, goes over a block at most and is ended by [`Products::end_nibbles`].
+    unsafe fn dot_nibbles(sum: Self::I, weights: Self::B, activations: *const i8) -> Self::I;
+    /// What [`Products::dot_nibbles`] summed, which may be in parts until then.
+    #[inline(always)]
+    unsafe fn end_nibbles(sum: Self::I) -> Self::I {
+        sum
+    }
     /// Adds to each lane its 4 signed weights, which are stored with 128 added.
     unsafe fn dot_bytes(sum: Self::I, weights: Self::B, activations: *const i8) -> Self::I;
 }

@@ -217,7 +217,7 @@ unsafe fn integer_sums<S: Simd, Q: Quants, const R: usize>(
 /// The sums over a block of nibbles.
 #[inline(always)]
 unsafe fn nibble_sums<S: Simd, const R: usize>(weights: *const u8, record: *const u8) -> [S::I; R] {
-    let mut sums = [S::start_nibbles(); R];
+    let mut sums = [S::splat_int(0); R];
     for v in 0..4 {
         let vector = S::load_weights(weights.add(64 * v));
         let (low, high) = (S::low_nibbles(vector), S::high_nibbles(vector));
