@@ -6,7 +6,7 @@
 use candle_core::quantized::GgmlDType;
 use half::{bf16, f16};
 
-use super::form::{BLOCK, Form};
+use super::form::{BLOCK, Form, SUPER};
 
 /// 32 elements of a row: `w[i] = d[i / 16] * q[i] + m`.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -28,15 +28,32 @@ impl Block {
     }
 }
 
+/// What the scales of a block of a super-block are made of: the first is `factors[0] * steps[0]`;
+/// the second, d of the second half or m, `factors[1] * steps[1]`.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Steps {
+    /// Of the super-block.
+    pub factors: [f16; 2],
+    /// Of the block.
+    pub steps: [i8; 2],
+}
+
+impl Steps {
+    /// The scales, exactly.
+    fn scales(self) -> [f32; 2] {
+        std::array::from_fn(|i| self.factors[i].to_f32() * f32::from(self.steps[i]))
+    }
+}
+
 /// The form that this type is packed in without rounding; `None` for types without one, which
 /// are widened to f32.
 pub fn form(dtype: GgmlDType) -> Option<Form> {
     Some(match dtype {
         GgmlDType::Q4_0 | GgmlDType::Q4_1 => Form::U4,
-        GgmlDType::Q4K => Form::U4Wide,
+        GgmlDType::Q4K => Form::U4Super,
         GgmlDType::Q5_0 | GgmlDType::Q8_0 => Form::U8,
         GgmlDType::Q5_1 => Form::U8Min,
-        GgmlDType::Q5K => Form::U8MinWide,
+        GgmlDType::Q5K => Form::U8MinSuper,
         GgmlDType::Q6K => Form::U8Halves,
         GgmlDType::F32 => Form::F32,
         GgmlDType::F16 => Form::F16,
@@ -80,6 +97,17 @@ pub fn block(dtype: GgmlDType, row: &[u8], at: usize) -> Option<Block> {
     })
 }
 
+/// What the scales of block `at` are made of in a type that has super-blocks.
+pub fn steps(dtype: GgmlDType, row: &[u8], at: usize) -> Option<Steps> {
+    let (superblock, at) = (at / SUPER, at % SUPER);
+    Some(match dtype {
+        GgmlDType::Q4K => scale_and_min(&record::<144>(row, superblock)?[..], at),
+        GgmlDType::Q5K => scale_and_min(&record::<176>(row, superblock)?[..], at),
+        GgmlDType::Q6K => two_scales(record(row, superblock)?, at),
+        _ => return None,
+    })
+}
+
 /// Element `at` of a row stored as a dense type.
 pub fn element(dtype: GgmlDType, row: &[u8], at: usize) -> Option<f32> {
     Some(match dtype {
@@ -95,7 +123,11 @@ fn record<const N: usize>(row: &[u8], at: usize) -> Option<&[u8; N]> {
 }
 
 fn half(bytes: &[u8], at: usize) -> f32 {
-    f16::from_le_bytes([bytes[at], bytes[at + 1]]).to_f32()
+    stored(bytes, at).to_f32()
+}
+
+fn stored(bytes: &[u8], at: usize) -> f16 {
+    f16::from_le_bytes([bytes[at], bytes[at + 1]])
 }
 
 /// Sixteen low halves, then sixteen high ones.
@@ -122,20 +154,31 @@ fn shared_nibbles(bytes: &[u8], at: usize) -> [i8; BLOCK] {
     std::array::from_fn(|i| (bytes[i] >> shift & 15) as i8)
 }
 
-/// The 6-bit scale and minimum of block `at` in the 12 bytes of a Q4_K or Q5_K super-block.
-fn scale_and_min(scales: &[u8], at: usize) -> (u8, u8) {
-    if at < 4 {
+/// The scale and the minimum, which is subtracted, of block `at` of a Q4_K or Q5_K super-block: 6
+/// bits each in 12 bytes.
+fn scale_and_min(superblock: &[u8], at: usize) -> Steps {
+    let scales = &superblock[4..16];
+    let (scale, min) = if at < 4 {
         (scales[at] & 63, scales[at + 4] & 63)
     } else {
         let low = scales[at + 4];
         ((low & 15) | (scales[at - 4] >> 6) << 4, (low >> 4) | (scales[at] >> 6) << 4)
+    };
+    Steps {
+        factors: [stored(superblock, 0), -stored(superblock, 2)],
+        steps: [scale as i8, min as i8],
     }
 }
 
+/// The scales of both halves of block `at` of a Q6_K super-block.
+fn two_scales(superblock: &[u8; 210], at: usize) -> Steps {
+    let steps = [0, 1].map(|half| superblock[192 + 2 * at + half] as i8);
+    Steps { factors: [stored(superblock, 208); 2], steps }
+}
+
 fn scaled(superblock: &[u8], q: [i8; BLOCK], at: usize) -> Block {
-    let (scale, min) = scale_and_min(&superblock[4..16], at);
-    let d = half(superblock, 0) * f32::from(scale);
-    Block { q, d: [d; 2], m: -(half(superblock, 2) * f32::from(min)) }
+    let [d, m] = scale_and_min(superblock, at).scales();
+    Block { q, d: [d; 2], m }
 }
 
 fn q4k(superblock: &[u8; 144], at: usize) -> Block {
@@ -159,9 +202,7 @@ fn q6k(superblock: &[u8; 210], at: usize) -> Block {
         let high = high[i] >> (2 * quarter) & 3;
         (low | high << 4) as i8 - 32
     });
-    let d = half(superblock, 208);
-    let scale = |i: usize| d * f32::from(superblock[192 + 2 * at + i] as i8);
-    Block { q, d: [scale(0), scale(1)], m: 0.0 }
+    Block { q, d: two_scales(superblock, at).scales(), m: 0.0 }
 }
 
 #[cfg(test)]

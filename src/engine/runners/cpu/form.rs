@@ -4,11 +4,15 @@
 //! one m per column and block of 32. A tile has its quants first, block after block, then its
 //! scales. In the quants, vector v of a block holds 4 consecutive elements of each column:
 //! `[column][4]`; a vector of nibbles holds elements 4v.. in its low and 16 + 4v.. in its high
-//! halves. Scales of a block are rows of 16: d, the second d, m. Dense tiles are rows of 16,
-//! one for each element of the depth.
+//! halves. Scales of a block are rows of 16: d, then the second d or m. They are f16, or where the
+//! form has super-blocks i8, to be multiplied by f16 factors of their column and super-block: rows
+//! of 16 too, which follow the scales of all blocks. Dense tiles are rows of 16, one for each
+//! element of the depth.
 
 /// Elements of a block.
 pub const BLOCK: usize = 32;
+/// Blocks of a super-block.
+pub const SUPER: usize = 8;
 /// Output columns of a tile.
 pub const COLUMNS: usize = 16;
 /// Alignment of tiles, a cache line.
@@ -19,15 +23,15 @@ pub const LINE: usize = 64;
 pub enum Form {
     /// Nibbles 0 to 15; d and m in f16.
     U4,
-    /// Nibbles; d and m in f32.
-    U4Wide,
+    /// Nibbles; d and m by super-blocks.
+    U4Super,
     /// Signed bytes with 128 added; d in f16.
     U8,
     /// Signed bytes; d and m in f16.
     U8Min,
-    /// Signed bytes; d and m in f32.
-    U8MinWide,
-    /// Signed bytes; d in f32 for each half of a block.
+    /// Signed bytes; d and m by super-blocks.
+    U8MinSuper,
+    /// Signed bytes; d for each half of a block, by super-blocks.
     U8Halves,
     /// f32.
     F32,
@@ -40,10 +44,10 @@ pub enum Form {
 /// All forms, in the order of the kernels' tables.
 pub const FORMS: [Form; 9] = [
     Form::U4,
-    Form::U4Wide,
+    Form::U4Super,
     Form::U8,
     Form::U8Min,
-    Form::U8MinWide,
+    Form::U8MinSuper,
     Form::U8Halves,
     Form::F32,
     Form::F16,
@@ -54,18 +58,26 @@ impl Form {
     /// Whether weights are computed with quantised activations.
     pub fn is_quantised(self) -> bool {
         match self {
-            Self::U4 | Self::U4Wide | Self::U8 | Self::U8Min | Self::U8MinWide | Self::U8Halves => {
-                true
-            }
+            Self::U4
+            | Self::U4Super
+            | Self::U8
+            | Self::U8Min
+            | Self::U8MinSuper
+            | Self::U8Halves => true,
             Self::F32 | Self::F16 | Self::Bf16 => false,
         }
+    }
+
+    /// Whether its scales are by super-blocks.
+    pub const fn has_super_blocks(self) -> bool {
+        matches!(self, Self::U4Super | Self::U8MinSuper | Self::U8Halves)
     }
 
     /// Bytes of the weights of a block of all columns, without scales.
     pub const fn block_bytes(self) -> usize {
         match self {
-            Self::U4 | Self::U4Wide => BLOCK * COLUMNS / 2,
-            Self::U8 | Self::U8Min | Self::U8MinWide | Self::U8Halves => BLOCK * COLUMNS,
+            Self::U4 | Self::U4Super => BLOCK * COLUMNS / 2,
+            Self::U8 | Self::U8Min | Self::U8MinSuper | Self::U8Halves => BLOCK * COLUMNS,
             Self::F32 => BLOCK * COLUMNS * 4,
             Self::F16 | Self::Bf16 => BLOCK * COLUMNS * 2,
         }
@@ -76,13 +88,19 @@ impl Form {
         match self {
             Self::U8 => COLUMNS * 2,
             Self::U4 | Self::U8Min => COLUMNS * 4,
-            Self::U4Wide | Self::U8MinWide | Self::U8Halves => COLUMNS * 8,
+            Self::U4Super | Self::U8MinSuper | Self::U8Halves => COLUMNS * 2,
             Self::F32 | Self::F16 | Self::Bf16 => 0,
         }
     }
 
+    /// Bytes of the factors of a super-block of all columns.
+    pub const fn factor_bytes(self) -> usize {
+        if self.has_super_blocks() { COLUMNS * 4 } else { 0 }
+    }
+
     /// Bytes of a tile of this many blocks.
     pub fn tile_bytes(self, blocks: usize) -> usize {
-        (blocks * (self.block_bytes() + self.scale_bytes())).next_multiple_of(LINE)
+        let factors = blocks.div_ceil(SUPER) * self.factor_bytes();
+        (blocks * (self.block_bytes() + self.scale_bytes()) + factors).next_multiple_of(LINE)
     }
 }

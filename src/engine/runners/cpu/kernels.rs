@@ -9,6 +9,7 @@ pub mod team;
 
 mod deal;
 mod heads;
+mod near;
 mod rows;
 mod scalar;
 mod simd;

@@ -11,8 +11,8 @@ use candle_core::quantized::GgmlDType;
 use half::f16;
 use rayon::prelude::*;
 
-use super::blocks::{self, Block};
-use super::form::{BLOCK, COLUMNS, Form};
+use super::blocks::{self, Block, Steps};
+use super::form::{BLOCK, COLUMNS, Form, SUPER};
 use super::kernels::buffer::Buffer;
 use super::kernels::gate::Activation;
 use super::kernels::team::share;
@@ -288,13 +288,20 @@ fn pack_quantised(
 ) -> Option<()> {
     let blocks = row.len() / dtype.type_size() * dtype.block_size() / BLOCK;
     let (quants, scales) = tile.split_at_mut(blocks * form.block_bytes());
+    let (scales, factors) = scales.split_at_mut(blocks * form.scale_bytes());
     let scales = scales.chunks_exact_mut(form.scale_bytes());
     for (at, (quants, scales)) in
-        quants.chunks_exact_mut(form.block_bytes()).zip(scales).take(blocks).enumerate()
+        quants.chunks_exact_mut(form.block_bytes()).zip(scales).enumerate()
     {
         let block = blocks::block(dtype, row, at)?;
         pack_quants(form, &block, column, quants);
-        pack_scales(form, &block, column, scales);
+        if form.has_super_blocks() {
+            let steps = blocks::steps(dtype, row, at)?;
+            let factors = &mut factors[at / SUPER * form.factor_bytes()..];
+            pack_steps(steps, column, scales, factors);
+        } else {
+            pack_scales(form, &block, column, scales);
+        }
     }
     Some(())
 }
@@ -305,7 +312,7 @@ fn pack_quants(form: Form, block: &Block, column: usize, quants: &mut [u8]) {
         let place = &mut vector[4 * column..4 * column + 4];
         for (i, byte) in place.iter_mut().enumerate() {
             *byte = match form {
-                Form::U4 | Form::U4Wide => q[4 * v + i] as u8 | (q[16 + 4 * v + i] as u8) << 4,
+                Form::U4 | Form::U4Super => q[4 * v + i] as u8 | (q[16 + 4 * v + i] as u8) << 4,
                 _ => (q[4 * v + i] as u8).wrapping_add(128),
             };
         }
@@ -313,25 +320,23 @@ fn pack_quants(form: Form, block: &Block, column: usize, quants: &mut [u8]) {
 }
 
 fn pack_scales(form: Form, block: &Block, column: usize, scales: &mut [u8]) {
-    let Block { d, m, .. } = *block;
-    let halves = |value: f32| f16::from_f32(value).to_le_bytes();
-    let mut put2 = |row: usize, value: f32| {
-        scales[(row * COLUMNS + column) * 2..][..2].copy_from_slice(&halves(value));
-    };
-    match form {
-        Form::U8 => put2(0, d[0]),
-        Form::U4 | Form::U8Min => {
-            put2(0, d[0]);
-            put2(1, m);
-        }
-        Form::U4Wide | Form::U8MinWide | Form::U8Halves => {
-            let second = if form == Form::U8Halves { d[1] } else { m };
-            for (row, value) in [d[0], second].into_iter().enumerate() {
-                scales[(row * COLUMNS + column) * 4..][..4].copy_from_slice(&value.to_le_bytes());
-            }
-        }
-        Form::F32 | Form::F16 | Form::Bf16 => {}
+    put_half(scales, column, f16::from_f32(block.d[0]));
+    if form != Form::U8 {
+        put_half(scales, COLUMNS + column, f16::from_f32(block.m));
     }
+}
+
+fn pack_steps(steps: Steps, column: usize, scales: &mut [u8], factors: &mut [u8]) {
+    for row in 0..2 {
+        let place = row * COLUMNS + column;
+        scales[place] = steps.steps[row] as u8;
+        put_half(factors, place, steps.factors[row]);
+    }
+}
+
+/// Puts number `place` of a row of f16.
+fn put_half(row: &mut [u8], place: usize, value: f16) {
+    row[place * 2..][..2].copy_from_slice(&value.to_le_bytes());
 }
 
 fn pack_halves(row: &[u8], column: usize, tile: &mut [u8]) -> Option<()> {

@@ -109,6 +109,16 @@ where
     }
 
     #[inline(always)]
+    unsafe fn load_i8(from: *const i8) -> Self::F {
+        let bytes = _mm_loadu_si128(from.cast());
+        let (low, high) = (bytes, _mm_srli_si128::<8>(bytes));
+        Pair(
+            _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(low)),
+            _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(high)),
+        )
+    }
+
+    #[inline(always)]
     unsafe fn load_bf16(from: *const u16) -> Self::F {
         let low = _mm256_cvtepu16_epi32(_mm_loadu_si128(from.cast()));
         let high = _mm256_cvtepu16_epi32(_mm_loadu_si128(from.add(8).cast()));
@@ -265,12 +275,6 @@ where
     unsafe fn sum_int(a: Self::I) -> i32 {
         eight_add_int(_mm256_add_epi32(a.0, a.1))
     }
-
-    #[inline(always)]
-    fn prefetch(address: *const u8) {
-        // SAFETY: a prefetch of an address that is not mapped does nothing.
-        unsafe { _mm_prefetch::<_MM_HINT_T0>(address.cast()) }
-    }
 }
 
 /// The sum of 8 lanes: those 4 apart, 2 apart, neighbours.
@@ -317,10 +321,10 @@ kernels!(
     [1, 2, 3],
     [
         Some(quads::quantised::<super::tile::U4>),
-        Some(quads::quantised::<super::tile::U4Wide>),
+        Some(quads::quantised::<super::tile::U4Super>),
         Some(quads::quantised::<super::tile::U8>),
         Some(quads::quantised::<super::tile::U8Min>),
-        Some(quads::quantised::<super::tile::U8MinWide>),
+        Some(quads::quantised::<super::tile::U8MinSuper>),
         None,
         None,
         None,

@@ -12,6 +12,7 @@
 
 use std::ops::Range;
 
+use super::near;
 use super::rows::exp;
 use super::simd::{LANES, Simd};
 
@@ -246,7 +247,7 @@ unsafe fn part<S: Simd, E: Element, const H: usize, const V: usize>(
     let mut sums = [[S::zero(); V]; H];
     for d in 0..call.width {
         // a row of f16 keys is a cache line
-        S::prefetch(ahead.wrapping_add(d * POSITIONS * E::BYTES));
+        near::first_level(ahead.wrapping_add(d * POSITIONS * E::BYTES));
         let mut vectors = [S::zero(); V];
         for (v, vector) in vectors.iter_mut().enumerate() {
             *vector = E::load::<S>(keys.add((d * POSITIONS + v * LANES) * E::BYTES));
@@ -374,7 +375,7 @@ impl Columns {
             let at = position - self.begin;
             let place = at * call.width * E::BYTES;
             for line in 0..(C * LANES * E::BYTES).div_ceil(64) {
-                S::prefetch(self.ahead.wrapping_add(place + 64 * line));
+                near::first_level(self.ahead.wrapping_add(place + 64 * line));
             }
             let mut vectors = [S::zero(); C];
             for (c, vector) in vectors.iter_mut().enumerate() {

@@ -2,7 +2,6 @@
 #![allow(unsafe_op_in_unsafe_fn, reason = "the contract of every function is that of Simd")]
 
 use std::arch::aarch64::*;
-use std::arch::asm;
 use std::marker::PhantomData;
 
 use super::simd::{Products, Simd};
@@ -109,6 +108,18 @@ impl<P: Dot> Simd for Arm<P> {
     #[inline(always)]
     unsafe fn store_f16(to: *mut u16, value: Floats) {
         each!(i: vst1_u16(to.add(4 * i), vreinterpret_u16_f16(vcvt_f16_f32(value[i]))));
+    }
+
+    #[inline(always)]
+    unsafe fn load_i8(from: *const i8) -> Floats {
+        let bytes = vld1q_s8(from);
+        let halves = [vmovl_s8(vget_low_s8(bytes)), vmovl_high_s8(bytes)];
+        [
+            vcvtq_f32_s32(vmovl_s16(vget_low_s16(halves[0]))),
+            vcvtq_f32_s32(vmovl_high_s16(halves[0])),
+            vcvtq_f32_s32(vmovl_s16(vget_low_s16(halves[1]))),
+            vcvtq_f32_s32(vmovl_high_s16(halves[1])),
+        ]
     }
 
     #[inline(always)]
@@ -241,18 +252,6 @@ impl<P: Dot> Simd for Arm<P> {
     #[inline(always)]
     unsafe fn sum_int(a: Ints) -> i32 {
         vaddvq_s32(vaddq_s32(vaddq_s32(a[0], a[1]), vaddq_s32(a[2], a[3])))
-    }
-
-    #[inline(always)]
-    fn prefetch(address: *const u8) {
-        // SAFETY: a prefetch of an address that is not mapped does nothing.
-        unsafe {
-            asm!(
-                "prfm pldl1keep, [{address}]",
-                address = in(reg) address.addr(),
-                options(nostack, nomem, preserves_flags),
-            );
-        }
     }
 }
 

@@ -68,6 +68,11 @@ impl Simd for Scalar {
     }
 
     #[inline(always)]
+    unsafe fn load_i8(from: *const i8) -> Self::F {
+        from.cast::<[i8; LANES]>().read_unaligned().map(f32::from)
+    }
+
+    #[inline(always)]
     unsafe fn load_bf16(from: *const u16) -> Self::F {
         let bits = from.cast::<[u16; LANES]>().read_unaligned();
         bits.map(|bits| bf16::from_bits(bits).to_f32())
@@ -197,9 +202,6 @@ impl Simd for Scalar {
     unsafe fn sum_int(a: Self::I) -> i32 {
         tree(a, |a, b| a.wrapping_add(b))
     }
-
-    #[inline(always)]
-    fn prefetch(_address: *const u8) {}
 }
 
 #[inline(always)]

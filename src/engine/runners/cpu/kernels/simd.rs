@@ -58,6 +58,8 @@ pub(super) trait Simd: Products {
     unsafe fn load_f16(from: *const u16) -> Self::F;
     /// Rounds to f16, ties to even.
     unsafe fn store_f16(to: *mut u16, value: Self::F);
+    /// Widens 16 i8.
+    unsafe fn load_i8(from: *const i8) -> Self::F;
     /// Widens 16 bf16.
     unsafe fn load_bf16(from: *const u16) -> Self::F;
 
@@ -96,9 +98,6 @@ pub(super) trait Simd: Products {
     unsafe fn load_weights(from: *const u8) -> Self::B;
     unsafe fn low_nibbles(weights: Self::B) -> Self::B;
     unsafe fn high_nibbles(weights: Self::B) -> Self::B;
-
-    /// Brings the cache line at `address` near; any address may be given.
-    fn prefetch(address: *const u8);
 
     #[inline(always)]
     unsafe fn zero() -> Self::F {

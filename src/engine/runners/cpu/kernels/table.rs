@@ -146,10 +146,10 @@ macro_rules! kernels {
         pub(super) static KERNELS: super::table::Kernels = super::table::Kernels {
             tiles: [
                 super::table::by_rows!(quantised, U4, $few),
-                super::table::by_rows!(quantised, U4Wide, $few),
+                super::table::by_rows!(quantised, U4Super, $few),
                 super::table::by_rows!(quantised, U8, $few),
                 super::table::by_rows!(quantised, U8Min, $few),
-                super::table::by_rows!(quantised, U8MinWide, $few),
+                super::table::by_rows!(quantised, U8MinSuper, $few),
                 super::table::by_rows!(quantised, U8Halves, $rows),
                 super::table::by_rows!(dense, F32, $rows),
                 super::table::by_rows!(dense, F16, $rows),

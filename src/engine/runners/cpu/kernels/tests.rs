@@ -11,7 +11,7 @@ use super::scalar;
 use super::simd::LANES;
 use super::table::Kernels;
 use super::tile::TileCall;
-use crate::engine::runners::cpu::form::{BLOCK, COLUMNS, FORMS, Form};
+use crate::engine::runners::cpu::form::{BLOCK, COLUMNS, FORMS, Form, SUPER};
 use crate::engine::runners::cpu::panel::{PANEL_ROWS, RECORD, RECORD_STRIDE};
 
 const SCALAR: &Kernels = &scalar::KERNELS;
@@ -51,8 +51,10 @@ fn tile(form: Form, blocks: usize, seed: u64) -> Vec<u8> {
         Form::U4 | Form::U8 | Form::U8Min => {
             put(scales, noise(seed + 1).map(|x| f16::from_f32(x).to_le_bytes()))
         }
-        Form::U4Wide | Form::U8MinWide | Form::U8Halves => {
-            put(scales, noise(seed + 1).map(f32::to_le_bytes))
+        Form::U4Super | Form::U8MinSuper | Form::U8Halves => {
+            // the scales of blocks are any bytes
+            let factors = &mut scales[blocks * form.scale_bytes()..];
+            put(factors, noise(seed + 1).map(|x| f16::from_f32(x / 100.0).to_le_bytes()));
         }
         Form::F32 => put(&mut bytes, noise(seed + 1).map(f32::to_le_bytes)),
         Form::F16 => put(&mut bytes, noise(seed + 1).map(|x| f16::from_f32(x).to_le_bytes())),
@@ -157,7 +159,7 @@ proptest! {
 
     #[test]
     fn a_tile_gives_the_same_bits_on_every_instruction_set_and_beside_any_rows(
-        which in 0..FORMS.len(), rows in 1..=PANEL_ROWS, blocks in 1usize..9, seed in any::<u32>(),
+        which in 0..FORMS.len(), rows in 1..=PANEL_ROWS, blocks in 1usize..20, seed in any::<u32>(),
     ) {
         let (form, seed) = (FORMS[which], u64::from(seed));
         let tile = tile(form, blocks, seed);
@@ -253,7 +255,8 @@ proptest! {
 
     #[test]
     fn a_quantised_tile_is_close_to_the_product_of_its_numbers(seed in any::<u32>(), which in 0usize..6) {
-        let (form, blocks, seed) = (FORMS[which], 4, u64::from(seed));
+        // one super-block and a half
+        let (form, blocks, seed) = (FORMS[which], SUPER + 4, u64::from(seed));
         let tile = tile(form, blocks, seed);
         let x = floats(seed + 9, blocks * BLOCK);
         let input = records(SCALAR, &x, blocks);
@@ -273,25 +276,27 @@ fn element(form: Form, tile: &[u8], blocks: usize, column: usize, k: usize) -> f
     let quants = &tile[block * form.block_bytes()..];
     let byte = |vector: usize| quants[64 * vector + 4 * column + within % 4];
     let q = match form {
-        Form::U4 | Form::U4Wide => f64::from(byte(within % 16 / 4) >> (within / 16 * 4) & 15),
+        Form::U4 | Form::U4Super => f64::from(byte(within % 16 / 4) >> (within / 16 * 4) & 15),
         _ => f64::from(byte(within / 4)) - 128.0,
     };
     let scales = &tile[blocks * form.block_bytes() + block * form.scale_bytes()..];
-    let half = |row: usize| {
-        f64::from(f16::from_le_bytes([
-            scales[(row * COLUMNS + column) * 2],
-            scales[(row * COLUMNS + column) * 2 + 1],
-        ]))
+    let half = |scales: &[u8], row: usize| {
+        let at = (row * COLUMNS + column) * 2;
+        f64::from(f16::from_le_bytes([scales[at], scales[at + 1]]))
     };
-    let single = |row: usize| {
-        let at = (row * COLUMNS + column) * 4;
-        f64::from(f32::from_le_bytes([scales[at], scales[at + 1], scales[at + 2], scales[at + 3]]))
+    let factors = &tile[blocks * (form.block_bytes() + form.scale_bytes())..];
+    let scale = |row: usize| {
+        if form.has_super_blocks() {
+            let factors = &factors[block / SUPER * form.factor_bytes()..];
+            half(factors, row) * f64::from(scales[row * COLUMNS + column] as i8)
+        } else {
+            half(scales, row)
+        }
     };
     match form {
-        Form::U8 => half(0) * q,
-        Form::U4 | Form::U8Min => half(0) * q + half(1),
-        Form::U4Wide | Form::U8MinWide => single(0) * q + single(1),
-        Form::U8Halves => single(within / 16) * q,
+        Form::U8 => scale(0) * q,
+        Form::U8Halves => scale(within / 16) * q,
+        Form::U4 | Form::U4Super | Form::U8Min | Form::U8MinSuper => scale(0) * q + scale(1),
         Form::F32 | Form::F16 | Form::Bf16 => unreachable!("only quantised forms"),
     }
 }

@@ -7,8 +7,9 @@
 
 use std::ops::Range;
 
+use super::near;
 use super::simd::{LANES, Simd};
-use crate::engine::runners::cpu::form::{BLOCK, Form};
+use crate::engine::runners::cpu::form::{BLOCK, Form, SUPER};
 use crate::engine::runners::cpu::panel::{self, PANEL_ROWS, RECORD};
 
 /// What a tile kernel computes.
@@ -63,30 +64,28 @@ pub(super) trait Quants {
     const NIBBLES: bool;
     const HALVES: bool;
     const MIN: bool;
-    const WIDE: bool;
 }
 
 macro_rules! quants {
-    ($($name:ident: $nibbles:literal $halves:literal $min:literal $wide:literal;)*) => {$(
+    ($($name:ident: $nibbles:literal $halves:literal $min:literal;)*) => {$(
         pub(super) struct $name;
         impl Quants for $name {
             const FORM: Form = Form::$name;
             const NIBBLES: bool = $nibbles;
             const HALVES: bool = $halves;
             const MIN: bool = $min;
-            const WIDE: bool = $wide;
         }
     )*};
 }
 
-// nibbles, halves, min, wide
+// nibbles, halves, min
 quants! {
-    U4: true false true false;
-    U4Wide: true false true true;
-    U8: false false false false;
-    U8Min: false false true false;
-    U8MinWide: false false true true;
-    U8Halves: false true false true;
+    U4: true false true;
+    U4Super: true false true;
+    U8: false false false;
+    U8Min: false false true;
+    U8MinSuper: false false true;
+    U8Halves: false true false;
 }
 
 /// Computes `R` rows of a quantised tile.
@@ -94,15 +93,14 @@ quants! {
 pub(super) unsafe fn quantised<S: Simd, Q: Quants, const R: usize>(call: &TileCall) {
     let mut totals = [S::zero(); R];
     let mut weights = call.weights;
-    let mut scales = call.weights.add(call.blocks * Q::FORM.block_bytes());
+    let mut scales = Scales::new::<Q>(call);
     let mut record = call.input;
     let mut ahead = Ahead::new(call);
     for _ in 0..call.blocks {
-        ahead.step::<S>();
+        ahead.step();
         let sums = integer_sums::<S, Q, R>(weights, record);
-        add_scaled::<S, Q, R>(&mut totals, sums, scales, record.add(panel::SCALE));
+        add_scaled::<S, Q, R>(&mut totals, sums, scales.next::<S, Q>(), record.add(panel::SCALE));
         weights = weights.add(Q::FORM.block_bytes());
-        scales = scales.add(Q::FORM.scale_bytes());
         record = record.add(PANEL_ROWS * RECORD);
     }
     for (row, total) in totals.iter().enumerate() {
@@ -116,19 +114,17 @@ pub(super) unsafe fn quantised<S: Simd, Q: Quants, const R: usize>(call: &TileCa
 unsafe fn add_scaled<S: Simd, Q: Quants, const R: usize>(
     totals: &mut [S::F; R],
     [first, second]: [[S::I; R]; 2],
-    scales: *const u8,
+    [d, second_d_or_m]: [S::F; 2],
     header: *const u8,
 ) {
-    let row = scale_row::<Q>();
-    add_products::<S, R>(totals, first, scale::<S, Q>(scales), header);
+    add_products::<S, R>(totals, first, d, header);
     if Q::HALVES {
-        add_products::<S, R>(totals, second, scale::<S, Q>(scales.add(row)), header);
+        add_products::<S, R>(totals, second, second_d_or_m, header);
     }
     if Q::MIN {
-        let m = scale::<S, Q>(scales.add(row));
         for (r, total) in totals.iter_mut().enumerate() {
             let sum = S::splat(*header.add(r * RECORD).cast::<f32>().add(1));
-            *total = S::fma(sum, m, *total);
+            *total = S::fma(sum, second_d_or_m, *total);
         }
     }
 }
@@ -175,27 +171,56 @@ impl Ahead {
     }
 
     #[inline(always)]
-    pub fn step<S: Simd>(&mut self) {
+    pub fn step(&mut self) {
         let now = self.each.min(self.left);
         self.left -= now;
         for _ in 0..now {
-            S::prefetch(self.address);
+            near::second_level(self.address);
             self.address = self.address.wrapping_add(64);
         }
     }
 }
 
-/// Bytes of a row of f16 scales.
-const COLUMN_BYTES: usize = LANES * 2;
+/// Bytes of a row of f16.
+const HALVES: usize = LANES * 2;
 
-/// Bytes of a form's row of scales.
-pub(super) const fn scale_row<Q: Quants>() -> usize {
-    COLUMN_BYTES * if Q::WIDE { 2 } else { 1 }
+/// Where the scales of a tile's next block are.
+pub(super) struct Scales {
+    scales: *const u8,
+    factors: *const u8,
+    /// Blocks of the super-block that are still to come.
+    left: usize,
 }
 
-#[inline(always)]
-pub(super) unsafe fn scale<S: Simd, Q: Quants>(from: *const u8) -> S::F {
-    if Q::WIDE { S::load(from.cast()) } else { S::load_f16(from.cast()) }
+impl Scales {
+    /// Those of the first block.
+    #[inline(always)]
+    pub unsafe fn new<Q: Quants>(call: &TileCall) -> Self {
+        let scales = call.weights.add(call.blocks * Q::FORM.block_bytes());
+        Self { scales, factors: scales.add(call.blocks * Q::FORM.scale_bytes()), left: SUPER }
+    }
+
+    /// The next block's d, and the second d or m where the form has one.
+    #[inline(always)]
+    pub unsafe fn next<S: Simd, Q: Quants>(&mut self) -> [S::F; 2] {
+        let scales = self.scales;
+        self.scales = scales.add(Q::FORM.scale_bytes());
+        if !Q::FORM.has_super_blocks() {
+            let second = Q::FORM.scale_bytes() > HALVES;
+            let second = if second { S::load_f16(scales.add(HALVES).cast()) } else { S::zero() };
+            return [S::load_f16(scales.cast()), second];
+        }
+        let factors = self.factors;
+        self.left -= 1;
+        if self.left == 0 {
+            (self.factors, self.left) = (factors.add(Q::FORM.factor_bytes()), SUPER);
+        }
+        // both have few bits, so that their products are exact
+        [
+            S::mul(S::load_f16(factors.cast()), S::load_i8(scales.cast())),
+            S::mul(S::load_f16(factors.add(HALVES).cast()), S::load_i8(scales.add(LANES).cast())),
+        ]
+    }
 }
 
 /// The sums of weight times activation over a block; over its halves where the form asks.
@@ -323,7 +348,7 @@ pub(super) unsafe fn dense<S: Simd, D: Dense, const R: usize>(call: &TileCall) {
     let mut input = call.input.cast::<f32>();
     let mut ahead = Ahead::new(call);
     for _ in 0..call.blocks {
-        ahead.step::<S>();
+        ahead.step();
         for k in 0..BLOCK {
             let row = D::load::<S>(weights.add(k * D::FORM.block_bytes() / BLOCK));
             for (r, total) in totals.iter_mut().enumerate() {

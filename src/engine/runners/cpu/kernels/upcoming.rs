@@ -8,6 +8,7 @@ use std::ops::Range;
 
 use super::attention::{Heads, Unit};
 use super::heads::{POSITIONS, blocks_seen};
+use super::near;
 
 /// Most bytes that a thread brings near for a layer: what Zen 4's cache of the second level holds.
 /// A smaller one passes on to the third what it cannot keep.
@@ -78,7 +79,7 @@ impl<'a> Errand<'a> {
 
     /// Asks for the next lines.
     pub fn step(&mut self) {
-        self.ask(bring_near);
+        self.ask(near::second_level);
     }
 
     fn ask(&mut self, mut near: impl FnMut(*const u8)) {
@@ -105,18 +106,6 @@ impl<'a> Errand<'a> {
         self.lines -= 1;
         Some(address)
     }
-}
-
-/// Asks for the line of any address, which is not read, in the cache of the second level.
-fn bring_near(address: *const u8) {
-    #[cfg(target_arch = "x86_64")]
-    // SAFETY: every x86-64 has it, and where nothing is mapped it does nothing.
-    unsafe {
-        use std::arch::x86_64::{_MM_HINT_T1, _mm_prefetch};
-        _mm_prefetch::<_MM_HINT_T1>(address.cast());
-    }
-    #[cfg(not(target_arch = "x86_64"))]
-    let _ = address;
 }
 
 #[cfg(test)]

@@ -12,7 +12,7 @@ use crate::engine::runners::cpu::kernels::multiply::Then;
 use crate::engine::runners::cpu::matrix::Matrix;
 use crate::engine::runners::cpu::weights::Weights;
 
-const INPUTS: usize = 256;
+const INPUTS: usize = 512;
 const OUTPUTS: [usize; 3] = [40, 8, 16];
 
 const TYPES: [GgmlDType; 13] = [

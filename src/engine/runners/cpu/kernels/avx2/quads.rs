@@ -13,7 +13,7 @@ use crate::engine::runners::cpu::form::{BLOCK, COLUMNS};
 use crate::engine::runners::cpu::kernels::multiply::Product;
 use crate::engine::runners::cpu::kernels::simd::Simd;
 use crate::engine::runners::cpu::kernels::table::QUAD;
-use crate::engine::runners::cpu::kernels::tile::{self, Ahead, Quants, TileCall};
+use crate::engine::runners::cpu::kernels::tile::{self, Ahead, Quants, Scales, TileCall};
 use crate::engine::runners::cpu::panel::{PANEL_ROWS, RECORD};
 
 mod assembly;
@@ -44,12 +44,17 @@ pub(super) unsafe fn quantised<Q: Quants>(call: &TileCall, rows: usize) {
     let spread = spread.as_mut_ptr();
     (&raw mut (*spread).ones).write(_mm256_set1_epi16(1));
     let mut weights = call.weights;
-    let mut scales = call.weights.add(call.blocks * Q::FORM.block_bytes());
+    let mut scales = Scales::new::<Q>(call);
     let mut record = call.input;
     let mut ahead = Ahead::new(call);
     for _ in 0..call.blocks {
-        ahead.step::<Avx2>();
-        spread_block::<Q>(weights, scales, spread);
+        ahead.step();
+        spread_block::<Q>(weights, spread);
+        let [d, m] = scales.next::<Avx2, Q>();
+        (&raw mut (*spread).d).write(d);
+        if Q::MIN {
+            (&raw mut (*spread).m).write(m);
+        }
         for (quad, totals) in totals.chunks_mut(QUAD).enumerate() {
             let record = record.add(quad * QUAD * RECORD);
             let (some, totals) = (totals.len(), totals.as_mut_ptr());
@@ -61,7 +66,6 @@ pub(super) unsafe fn quantised<Q: Quants>(call: &TileCall, rows: usize) {
             }
         }
         weights = weights.add(Q::FORM.block_bytes());
-        scales = scales.add(Q::FORM.scale_bytes());
         record = record.add(PANEL_ROWS * RECORD);
     }
     for (row, total) in totals.iter().enumerate() {
@@ -69,9 +73,9 @@ pub(super) unsafe fn quantised<Q: Quants>(call: &TileCall, rows: usize) {
     }
 }
 
-/// Spreads a block of weights.
+/// Spreads a block of weights, without its scales.
 #[inline(always)]
-unsafe fn spread_block<Q: Quants>(weights: *const u8, scales: *const u8, to: *mut Spread) {
+unsafe fn spread_block<Q: Quants>(weights: *const u8, to: *mut Spread) {
     let vectors: *mut __m256i = (&raw mut (*to).weights).cast();
     if Q::NIBBLES {
         for v in 0..4 {
@@ -88,10 +92,6 @@ unsafe fn spread_block<Q: Quants>(weights: *const u8, scales: *const u8, to: *mu
             to.write(signed);
             to.add(1).write(size);
         }
-    }
-    (&raw mut (*to).d).write(tile::scale::<Avx2, Q>(scales));
-    if Q::MIN {
-        (&raw mut (*to).m).write(tile::scale::<Avx2, Q>(scales.add(tile::scale_row::<Q>())));
     }
 }
 
