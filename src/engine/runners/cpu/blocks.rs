@@ -31,14 +31,14 @@ impl Block {
 /// What the scales of a block of a super-block are made of: the first is `factors[0] * steps[0]`;
 /// the second, d of the second half or m, `factors[1] * steps[1]`.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Steps {
+pub struct SuperScales {
     /// Of the super-block.
     pub factors: [f16; 2],
     /// Of the block.
     pub steps: [i8; 2],
 }
 
-impl Steps {
+impl SuperScales {
     /// The scales, exactly.
     fn scales(self) -> [f32; 2] {
         std::array::from_fn(|i| self.factors[i].to_f32() * f32::from(self.steps[i]))
@@ -90,15 +90,15 @@ pub fn block(dtype: GgmlDType, row: &[u8], at: usize) -> Option<Block> {
             let q = std::array::from_fn(|i| block[2 + i] as i8);
             Block { q, d: [half(block, 0); 2], m: 0.0 }
         }
-        GgmlDType::Q4K => q4k(record(row, at / 8)?, at % 8),
-        GgmlDType::Q5K => q5k(record(row, at / 8)?, at % 8),
-        GgmlDType::Q6K => q6k(record(row, at / 8)?, at % 8),
+        GgmlDType::Q4K => q4k(record(row, at / SUPER)?, at % SUPER),
+        GgmlDType::Q5K => q5k(record(row, at / SUPER)?, at % SUPER),
+        GgmlDType::Q6K => q6k(record(row, at / SUPER)?, at % SUPER),
         _ => return None,
     })
 }
 
 /// What the scales of block `at` are made of in a type that has super-blocks.
-pub fn steps(dtype: GgmlDType, row: &[u8], at: usize) -> Option<Steps> {
+pub fn super_scales(dtype: GgmlDType, row: &[u8], at: usize) -> Option<SuperScales> {
     let (superblock, at) = (at / SUPER, at % SUPER);
     Some(match dtype {
         GgmlDType::Q4K => scale_and_min(&record::<144>(row, superblock)?[..], at),
@@ -123,10 +123,10 @@ fn record<const N: usize>(row: &[u8], at: usize) -> Option<&[u8; N]> {
 }
 
 fn half(bytes: &[u8], at: usize) -> f32 {
-    stored(bytes, at).to_f32()
+    f16_at(bytes, at).to_f32()
 }
 
-fn stored(bytes: &[u8], at: usize) -> f16 {
+fn f16_at(bytes: &[u8], at: usize) -> f16 {
     f16::from_le_bytes([bytes[at], bytes[at + 1]])
 }
 
@@ -156,7 +156,7 @@ fn shared_nibbles(bytes: &[u8], at: usize) -> [i8; BLOCK] {
 
 /// The scale and the minimum, which is subtracted, of block `at` of a Q4_K or Q5_K super-block: 6
 /// bits each in 12 bytes.
-fn scale_and_min(superblock: &[u8], at: usize) -> Steps {
+fn scale_and_min(superblock: &[u8], at: usize) -> SuperScales {
     let scales = &superblock[4..16];
     let (scale, min) = if at < 4 {
         (scales[at] & 63, scales[at + 4] & 63)
@@ -164,16 +164,16 @@ fn scale_and_min(superblock: &[u8], at: usize) -> Steps {
         let low = scales[at + 4];
         ((low & 15) | (scales[at - 4] >> 6) << 4, (low >> 4) | (scales[at] >> 6) << 4)
     };
-    Steps {
-        factors: [stored(superblock, 0), -stored(superblock, 2)],
+    SuperScales {
+        factors: [f16_at(superblock, 0), -f16_at(superblock, 2)],
         steps: [scale as i8, min as i8],
     }
 }
 
 /// The scales of both halves of block `at` of a Q6_K super-block.
-fn two_scales(superblock: &[u8; 210], at: usize) -> Steps {
+fn two_scales(superblock: &[u8; 210], at: usize) -> SuperScales {
     let steps = [0, 1].map(|half| superblock[192 + 2 * at + half] as i8);
-    Steps { factors: [stored(superblock, 208); 2], steps }
+    SuperScales { factors: [f16_at(superblock, 208); 2], steps }
 }
 
 fn scaled(superblock: &[u8], q: [i8; BLOCK], at: usize) -> Block {

@@ -4,10 +4,10 @@
 //! one m per column and block of 32. A tile has its quants first, block after block, then its
 //! scales. In the quants, vector v of a block holds 4 consecutive elements of each column:
 //! `[column][4]`; a vector of nibbles holds elements 4v.. in its low and 16 + 4v.. in its high
-//! halves. Scales of a block are rows of 16: d, then the second d or m. They are f16, or where the
-//! form has super-blocks i8, to be multiplied by f16 factors of their column and super-block: rows
-//! of 16 too, which follow the scales of all blocks. Dense tiles are rows of 16, one for each
-//! element of the depth.
+//! halves. Scales of a block are rows of 16: d, then the second d or m where there is one. They are
+//! f16. Where the form has super-blocks they are i8, each to be multiplied by an f16 factor of its
+//! column and super-block; the factors are rows of 16 too and follow the scales of all blocks.
+//! Dense tiles are rows of 16, one for each element of the depth.
 
 /// Elements of a block.
 pub const BLOCK: usize = 32;

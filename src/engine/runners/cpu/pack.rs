@@ -11,7 +11,7 @@ use candle_core::quantized::GgmlDType;
 use half::f16;
 use rayon::prelude::*;
 
-use super::blocks::{self, Block, Steps};
+use super::blocks::{self, Block, SuperScales};
 use super::form::{BLOCK, COLUMNS, Form, SUPER};
 use super::kernels::buffer::Buffer;
 use super::kernels::gate::Activation;
@@ -296,9 +296,9 @@ fn pack_quantised(
         let block = blocks::block(dtype, row, at)?;
         pack_quants(form, &block, column, quants);
         if form.has_super_blocks() {
-            let steps = blocks::steps(dtype, row, at)?;
+            let parts = blocks::super_scales(dtype, row, at)?;
             let factors = &mut factors[at / SUPER * form.factor_bytes()..];
-            pack_steps(steps, column, scales, factors);
+            pack_super_scales(parts, column, scales, factors);
         } else {
             pack_scales(form, &block, column, scales);
         }
@@ -326,11 +326,11 @@ fn pack_scales(form: Form, block: &Block, column: usize, scales: &mut [u8]) {
     }
 }
 
-fn pack_steps(steps: Steps, column: usize, scales: &mut [u8], factors: &mut [u8]) {
+fn pack_super_scales(parts: SuperScales, column: usize, steps: &mut [u8], factors: &mut [u8]) {
     for row in 0..2 {
         let place = row * COLUMNS + column;
-        scales[place] = steps.steps[row] as u8;
-        put_half(factors, place, steps.factors[row]);
+        steps[place] = parts.steps[row] as u8;
+        put_half(factors, place, parts.factors[row]);
     }
 }
 

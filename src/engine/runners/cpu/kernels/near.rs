@@ -5,7 +5,7 @@
 #[cfg(target_arch = "aarch64")]
 use std::arch::asm;
 
-/// Asks for a line in the cache of the first level, for what is read at once.
+/// Asks for a line in the cache of the first level, for what is read soon.
 #[inline(always)]
 pub(super) fn first_level(address: *const u8) {
     #[cfg(target_arch = "x86_64")]

@@ -182,7 +182,7 @@ impl Ahead {
 }
 
 /// Bytes of a row of f16.
-const HALVES: usize = LANES * 2;
+const F16_ROW: usize = LANES * 2;
 
 /// Where the scales of a tile's next block are.
 pub(super) struct Scales {
@@ -200,15 +200,14 @@ impl Scales {
         Self { scales, factors: scales.add(call.blocks * Q::FORM.scale_bytes()), left: SUPER }
     }
 
-    /// The next block's d, and the second d or m where the form has one.
+    /// The next block's d, and the second d or m, which is 0 where the form has none.
     #[inline(always)]
     pub unsafe fn next<S: Simd, Q: Quants>(&mut self) -> [S::F; 2] {
         let scales = self.scales;
         self.scales = scales.add(Q::FORM.scale_bytes());
         if !Q::FORM.has_super_blocks() {
-            let second = Q::FORM.scale_bytes() > HALVES;
-            let second = if second { S::load_f16(scales.add(HALVES).cast()) } else { S::zero() };
-            return [S::load_f16(scales.cast()), second];
+            let m = if Q::MIN { S::load_f16(scales.add(F16_ROW).cast()) } else { S::zero() };
+            return [S::load_f16(scales.cast()), m];
         }
         let factors = self.factors;
         self.left -= 1;
@@ -218,7 +217,7 @@ impl Scales {
         // both have few bits, so that their products are exact
         [
             S::mul(S::load_f16(factors.cast()), S::load_i8(scales.cast())),
-            S::mul(S::load_f16(factors.add(HALVES).cast()), S::load_i8(scales.add(LANES).cast())),
+            S::mul(S::load_f16(factors.add(F16_ROW).cast()), S::load_i8(scales.add(LANES).cast())),
         ]
     }
 }

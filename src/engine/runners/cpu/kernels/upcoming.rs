@@ -82,11 +82,11 @@ impl<'a> Errand<'a> {
         self.ask(near::second_level);
     }
 
-    fn ask(&mut self, mut near: impl FnMut(*const u8)) {
+    fn ask(&mut self, mut ask: impl FnMut(*const u8)) {
         let lines = self.each.min(self.left);
         for _ in 0..lines {
             match self.line() {
-                Some(address) => near(address),
+                Some(address) => ask(address),
                 None => return self.left = 0,
             }
         }
