@@ -101,8 +101,8 @@ pub fn block(dtype: GgmlDType, row: &[u8], at: usize) -> Option<Block> {
 pub fn super_scales(dtype: GgmlDType, row: &[u8], at: usize) -> Option<SuperScales> {
     let (superblock, at) = (at / SUPER, at % SUPER);
     Some(match dtype {
-        GgmlDType::Q4K => scale_and_min(&record::<144>(row, superblock)?[..], at),
-        GgmlDType::Q5K => scale_and_min(&record::<176>(row, superblock)?[..], at),
+        GgmlDType::Q4K => scale_and_min(record::<144>(row, superblock)?, at),
+        GgmlDType::Q5K => scale_and_min(record::<176>(row, superblock)?, at),
         GgmlDType::Q6K => two_scales(record(row, superblock)?, at),
         _ => return None,
     })

@@ -2,46 +2,36 @@
 //!
 //! Any address may be given: nothing is read, and where nothing is mapped nothing happens.
 
-#[cfg(target_arch = "aarch64")]
-use std::arch::asm;
-
 /// Asks for a line in the cache of the first level, for what is read soon.
 #[inline(always)]
 pub(super) fn first_level(address: *const u8) {
-    #[cfg(target_arch = "x86_64")]
-    // SAFETY: every x86-64 has it.
-    unsafe {
-        use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
-        _mm_prefetch::<_MM_HINT_T0>(address.cast());
-    }
-    #[cfg(target_arch = "aarch64")]
-    // SAFETY: every aarch64 has it.
-    unsafe {
-        asm!(
-            "prfm pldl1keep, [{address}]",
-            address = in(reg) address.addr(),
-            options(nostack, nomem, preserves_flags),
-        );
-    }
-    #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
-    let _ = address;
+    ask::<1>(address);
 }
 
 /// Asks for a line in the cache of the second level, for what is read after much else has been: in
 /// the first level it would take the place of what is being read.
 #[inline(always)]
 pub(super) fn second_level(address: *const u8) {
+    ask::<2>(address);
+}
+
+#[inline(always)]
+fn ask<const LEVEL: usize>(address: *const u8) {
     #[cfg(target_arch = "x86_64")]
     // SAFETY: every x86-64 has it.
     unsafe {
-        use std::arch::x86_64::{_MM_HINT_T1, _mm_prefetch};
-        _mm_prefetch::<_MM_HINT_T1>(address.cast());
+        use std::arch::x86_64::{_MM_HINT_T0, _MM_HINT_T1, _mm_prefetch};
+        match LEVEL {
+            1 => _mm_prefetch::<_MM_HINT_T0>(address.cast()),
+            _ => _mm_prefetch::<_MM_HINT_T1>(address.cast()),
+        }
     }
     #[cfg(target_arch = "aarch64")]
     // SAFETY: every aarch64 has it.
     unsafe {
-        asm!(
-            "prfm pldl2keep, [{address}]",
+        std::arch::asm!(
+            "prfm pldl{level}keep, [{address}]",
+            level = const LEVEL,
             address = in(reg) address.addr(),
             options(nostack, nomem, preserves_flags),
         );
