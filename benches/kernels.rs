@@ -58,6 +58,7 @@ fn products(criterion: &mut Criterion) {
         for isa in sets() {
             let mut group = criterion.benchmark_group(format!("product/{}", isa.word()));
             let mut crew = Crew::new(1, isa).unwrap();
+            crew.reserve_spread(tensor.columns()).unwrap();
             for rows in ROWS {
                 let input = activations(&mut crew, rows, tensor.columns());
                 let mut out = Matrix::zeros(rows, OUTPUTS).unwrap();

@@ -9,6 +9,7 @@ pub mod team;
 
 mod deal;
 mod heads;
+mod many;
 mod near;
 mod rows;
 mod scalar;
@@ -16,6 +17,8 @@ mod simd;
 mod table;
 mod tile;
 
+#[cfg(target_arch = "x86_64")]
+mod amx;
 #[cfg(target_arch = "x86_64")]
 mod avx2;
 #[cfg(target_arch = "x86_64")]

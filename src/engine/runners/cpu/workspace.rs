@@ -55,6 +55,7 @@ impl Workspace {
         let queries = heads.queries * heads.dim;
         let qkv = model.layers.first().and_then(|layer| layer.qkv.columns.last().copied());
         crew.reserve(Crew::gate_scratch(MAX_ROWS).max(hidden + 64))?;
+        crew.reserve_spread(queries.max(*hidden).max(*ffn))?;
         Ok(Self {
             crew,
             pass: Pass::default(),

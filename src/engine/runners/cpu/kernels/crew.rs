@@ -3,9 +3,11 @@
 use super::buffer::Buffer;
 use super::deal::Deal;
 use super::isa::Isa;
+use super::many::Room;
 use super::table::Kernels;
 use super::team::{Team, share};
 use crate::engine::EngineError;
+use crate::engine::runners::cpu::form::BLOCK;
 
 /// A team with its kernels; the phases of a forward pass are its methods.
 pub struct Crew {
@@ -13,6 +15,8 @@ pub struct Crew {
     pub(super) deal: Deal,
     pub(super) kernels: &'static Kernels,
     pub(super) scratch: Scratch,
+    /// [`Room`] of each thread.
+    pub(super) spread: Scratch,
     isa: Isa,
 }
 
@@ -33,8 +37,9 @@ impl Crew {
             instead: format!("use {}", Isa::best().word()),
         })?;
         let team = Team::new(threads)?;
-        let (deal, scratch) = (Deal::new(team.size()), Scratch::new(team.size(), 0)?);
-        Ok(Self { team, deal, kernels, scratch, isa })
+        let (deal, size) = (Deal::new(team.size()), team.size());
+        let (scratch, spread) = (Scratch::new(size, 0)?, Scratch::new(size, 0)?);
+        Ok(Self { team, deal, kernels, scratch, spread, isa })
     }
 
     /// Makes room for `length` floats of scratch memory for each thread.
@@ -44,6 +49,19 @@ impl Crew {
     pub fn reserve(&mut self, length: usize) -> Result<(), EngineError> {
         if length > self.scratch.length {
             self.scratch = Scratch::new(self.team.size(), length)?;
+        }
+        Ok(())
+    }
+
+    /// Makes room for what is done once for a tile that multiplies many rows: of up to `columns`
+    /// inputs. Deeper ones do without.
+    ///
+    /// # Errors
+    /// The system gives no memory.
+    pub fn reserve_spread(&mut self, columns: usize) -> Result<(), EngineError> {
+        if self.kernels.many.is_some() {
+            let length = Room::floats(columns.div_ceil(BLOCK));
+            self.spread = Scratch::new(self.team.size(), length)?;
         }
         Ok(())
     }
@@ -123,6 +141,11 @@ pub(super) struct Parts {
 }
 
 impl Parts {
+    /// Floats of each.
+    pub fn length(self) -> usize {
+        self.length
+    }
+
     /// The memory of this thread.
     pub fn part(self, thread: usize) -> *mut f32 {
         self.memory.pointer().wrapping_add(thread * self.length)

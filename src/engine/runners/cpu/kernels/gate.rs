@@ -1,6 +1,7 @@
 //! Phase: the gated half of the feed-forward part, each thread its own units of 32 columns.
 
 use super::crew::{Ahead, Crew};
+use super::many::Multiplier;
 use super::multiply::{Input, Product, panels};
 use super::prepare::Output;
 use super::table::{GateFn, Kernels};
@@ -33,6 +34,7 @@ struct Phase<'a> {
 
 /// What a thread works with.
 struct Work<'a> {
+    by: Multiplier,
     /// 32 floats a row.
     results: *mut f32,
     products: [Product; 2],
@@ -71,10 +73,13 @@ impl Crew {
         let phase = Phase { kernels, activate, gated, weights, input, rows, out };
         let upcoming = upcoming.filter(|_| upcoming::ASKS);
         let scratch = self.scratch.parts(Self::gate_scratch(rows));
-        let pieces = self.deal.begin(rows);
+        let (multipliers, pieces) = (self.multipliers(rows), self.deal.begin(rows));
         self.team.run(&|thread| {
             let units = |owner: usize| gated.threads[owner].0.len();
+            // SAFETY: the thread takes one, and the weights are borrowed.
+            let by = unsafe { multipliers.of(thread) };
             let mut work = Work {
+                by,
                 results: scratch.part(thread),
                 products: [Product::new(), Product::new()],
                 errand: Errand::new(upcoming, thread, units(thread) * phase.products()),
@@ -99,7 +104,7 @@ impl Phase<'_> {
     /// No other thread computes this unit, and `work` has room for all rows.
     #[allow(unsafe_op_in_unsafe_fn, reason = "one contract for the whole function")]
     unsafe fn compute(&self, owner: usize, number: usize, work: &mut Work<'_>) {
-        let Work { results, products, errand } = work;
+        let Work { by, results, products, errand } = work;
         let Gated { forms, threads, .. } = self.gated;
         let (units, begin) = &threads[owner];
         let bytes = forms.map(|form| form.tile_bytes(self.gated.blocks));
@@ -114,7 +119,7 @@ impl Phase<'_> {
                     let (form, place) = (forms[which], product.place());
                     // the tile is whole, and `input` was checked for these rows
                     let tile = tiles[which * bytes[0]..].as_ptr();
-                    self.input.multiply(self.kernels, form, tile, rows.clone(), ahead, place);
+                    self.input.multiply(by, form, tile, rows.clone(), ahead, place);
                 }
                 // the products have these rows, and the results 32 floats a row
                 let [gate, up] = products.each_ref().map(|product| product.0.as_ptr());

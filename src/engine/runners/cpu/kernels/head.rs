@@ -4,6 +4,7 @@
 //! value of every lane, and the winners are compared at the end. Ties go to the lowest id.
 
 use super::crew::{Ahead, Crew, Shared};
+use super::many::Multiplier;
 use super::multiply::{Input, Product, panels};
 use super::rows::Best;
 use super::simd::LANES;
@@ -104,8 +105,12 @@ impl Crew {
         let best = Shared::new(winners.best.as_mut_ptr());
         let logits = Shared::new(logits.values.as_mut_ptr());
         let count = panels(rows).len();
-        let pieces = self.deal.begin(rows);
-        let multiply = |owner: usize, tile: usize, best: &mut [Best], product: &mut Product| {
+        let (multipliers, pieces) = (self.multipliers(rows), self.deal.begin(rows));
+        let multiply = |by: &mut Multiplier,
+                        product: &mut Product,
+                        owner: usize,
+                        tile: usize,
+                        best: &mut [Best]| {
             let tile = linear.tile(owner, tile);
             let tile_weights = weights.tiles(owner, tile.offset, tile.bytes).as_ptr();
             let next = tile_weights.wrapping_add(tile.bytes);
@@ -114,7 +119,7 @@ impl Crew {
                 let (form, place) = (tile.form, product.place());
                 // SAFETY: the tile is whole, and `input` was checked for these rows.
                 unsafe {
-                    input.multiply(kernels, form, tile_weights, rows.clone(), ahead, place);
+                    input.multiply(by, form, tile_weights, rows.clone(), ahead, place);
                 }
                 // columns that only fill the last tile are no tokens
                 let tokens = vocabulary.saturating_sub(tile.column);
@@ -142,9 +147,11 @@ impl Crew {
             let best = unsafe { std::slice::from_raw_parts_mut(first, 2 * rows) };
             let (own, others) = best.split_at_mut(rows);
             let mut product = Product::new();
+            // SAFETY: the thread takes one, and the weights are borrowed.
+            let mut by = unsafe { multipliers.of(thread) };
             for (owner, tiles) in pieces.take(thread, |owner| linear.tiles(owner)) {
                 let best: &mut [Best] = if owner == thread { own } else { others };
-                tiles.for_each(|tile| multiply(owner, tile, best, &mut product));
+                tiles.for_each(|tile| multiply(&mut by, &mut product, owner, tile, best));
             }
         });
     }

@@ -6,6 +6,8 @@ use super::table::Kernels;
 /// An instruction set that kernels exist for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Isa {
+    /// AVX-512 with VNNI, and AMX for bytes.
+    Amx,
     /// AVX-512 with VNNI.
     Avx512,
     /// AVX2 with FMA, F16C and AVX-VNNI.
@@ -22,8 +24,15 @@ pub enum Isa {
 
 impl Isa {
     /// All, in the order in which they are preferred.
-    pub const ALL: [Self; 6] =
-        [Self::Avx512, Self::AvxVnni, Self::Avx2, Self::NeonDot, Self::Neon, Self::Scalar];
+    pub const ALL: [Self; 7] = [
+        Self::Amx,
+        Self::Avx512,
+        Self::AvxVnni,
+        Self::Avx2,
+        Self::NeonDot,
+        Self::Neon,
+        Self::Scalar,
+    ];
 
     /// Those of this machine besides plain Rust, in the order in which they are preferred.
     pub fn accelerated() -> impl Iterator<Item = Self> {
@@ -43,6 +52,7 @@ impl Isa {
     /// Its name on the screen and in the report.
     pub fn word(self) -> &'static str {
         match self {
+            Self::Amx => "amx",
             Self::Avx512 => "avx512",
             Self::AvxVnni => "avx-vnni",
             Self::Avx2 => "avx2",
@@ -56,6 +66,8 @@ impl Isa {
     pub(super) fn table(self) -> Option<&'static Kernels> {
         match self {
             #[cfg(target_arch = "x86_64")]
+            Self::Amx => super::amx::is_available().then_some(&super::amx::KERNELS),
+            #[cfg(target_arch = "x86_64")]
             Self::Avx512 => super::avx512::is_available().then_some(&super::avx512::KERNELS),
             #[cfg(target_arch = "x86_64")]
             Self::AvxVnni => super::avx_vnni::is_available().then_some(&super::avx_vnni::KERNELS),
@@ -67,7 +79,9 @@ impl Isa {
             Self::Neon => Some(&super::neon::KERNELS),
             Self::Scalar => Some(&scalar::KERNELS),
             #[allow(unreachable_patterns, reason = "the sets of other architectures")]
-            Self::Avx512 | Self::AvxVnni | Self::Avx2 | Self::NeonDot | Self::Neon => None,
+            Self::Amx | Self::Avx512 | Self::AvxVnni | Self::Avx2 | Self::NeonDot | Self::Neon => {
+                None
+            }
         }
     }
 }

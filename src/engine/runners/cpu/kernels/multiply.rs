@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use super::crew::{Ahead, Crew, Shared};
-use super::table::Kernels;
+use super::many::Multiplier;
 use super::tile::TileCall;
 use crate::engine::runners::cpu::activations::Activations;
 use crate::engine::runners::cpu::form::{COLUMNS, Form};
@@ -98,7 +98,7 @@ impl Input {
     #[allow(unsafe_code)]
     pub unsafe fn multiply(
         self,
-        kernels: &Kernels,
+        by: &mut Multiplier,
         form: Form,
         weights: *const u8,
         rows: Range<usize>,
@@ -125,9 +125,8 @@ impl Input {
             ahead: ahead.address,
             lines: ahead.lines,
         };
-        // SAFETY: the caller and `new` vouch for the addresses; the kernels are those of this
-        // machine.
-        unsafe { kernels.multiply(form, &call, rows.len()) }
+        // SAFETY: the caller and `new` vouch for the addresses, and panels are there as a whole.
+        unsafe { by.multiply(form, &call, rows.len()) }
     }
 }
 
@@ -156,11 +155,11 @@ impl Crew {
             assert!(bias.len() >= width, "the bias is too short");
         }
         assert_eq!(linear.threads.len(), self.team.size(), "packed for another team");
-        let (kernels, stride) = (self.kernels, out.stride());
+        let stride = out.stride();
         let out = Shared::new(out.as_mut_ptr());
         let count = panels(rows).len();
-        let pieces = self.deal.begin(rows);
-        let multiply = |owner: usize, tile: usize| {
+        let (multipliers, pieces) = (self.multipliers(rows), self.deal.begin(rows));
+        let multiply = |by: &mut Multiplier, owner: usize, tile: usize| {
             let tile = linear.tile(owner, tile);
             let tile_weights = weights.tiles(owner, tile.offset, tile.bytes).as_ptr();
             let next = tile_weights.wrapping_add(tile.bytes);
@@ -177,13 +176,15 @@ impl Crew {
                 // bias is as long as the result is wide.
                 unsafe {
                     let place = Place { out, stride, base, base_stride };
-                    input.multiply(kernels, tile.form, tile_weights, rows, ahead, place);
+                    input.multiply(by, tile.form, tile_weights, rows, ahead, place);
                 }
             }
         };
         self.team.run(&|thread| {
+            // SAFETY: the thread takes one, and the weights are borrowed.
+            let mut by = unsafe { multipliers.of(thread) };
             for (owner, tiles) in pieces.take(thread, |owner| linear.tiles(owner)) {
-                tiles.for_each(|tile| multiply(owner, tile));
+                tiles.for_each(|tile| multiply(&mut by, owner, tile));
             }
         });
     }

@@ -1,6 +1,7 @@
 //! The kernels of one instruction set, as a table that is chosen once.
 
 use super::heads::HeadsCall;
+use super::many::Many;
 use super::rows::Best;
 use super::simd::Simd;
 use super::tile::{TileCall, TileFn};
@@ -25,6 +26,8 @@ pub(super) struct Kernels {
     pub tiles: [&'static [TileFn]; FORMS.len()],
     /// By form, where there is one: for [`QUAD`] rows and more. Then `tiles` has those for fewer.
     pub quads: [Option<QuadsFn>; FORMS.len()],
+    /// Another way for many rows, where there is one.
+    pub many: Option<&'static Many>,
     pub norm: unsafe fn(*const f32, *const f32, usize, f32, *mut f32),
     pub quantise: unsafe fn(*const f32, usize, *mut u8, usize),
     pub gate: GateFn,
@@ -156,6 +159,7 @@ macro_rules! kernels {
                 super::table::by_rows!(dense, Bf16, $rows),
             ],
             quads: $quads,
+            many: None,
             norm: entries::norm,
             quantise: entries::quantise,
             gate: entries::gate,

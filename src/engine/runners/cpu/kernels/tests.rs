@@ -6,6 +6,7 @@ use proptest::prelude::*;
 
 use super::heads::{HeadsCall, POSITIONS};
 use super::isa::Isa;
+use super::many::{BYTES, Multiplier, Room};
 use super::rows::Best;
 use super::scalar;
 use super::simd::LANES;
@@ -80,8 +81,9 @@ fn records(kernels: &Kernels, rows: &[f32], blocks: usize) -> Vec<u8> {
     panel
 }
 
+/// The products of some rows and a tile, as by a thread that has come from another tile to it.
 fn multiply(
-    kernels: &Kernels,
+    kernels: &'static Kernels,
     form: Form,
     tile: &[u8],
     input: &[u8],
@@ -89,21 +91,28 @@ fn multiply(
     blocks: usize,
     rows: usize,
 ) -> Vec<u32> {
+    let other: Vec<u8> = tile.iter().map(|byte| byte ^ 1).collect();
+    let mut spread = vec![0; 2 * blocks * BYTES];
+    let room = Room { place: spread.as_mut_ptr(), blocks };
     let mut out = [[0.0f32; COLUMNS]; PANEL_ROWS];
-    let call = TileCall {
-        weights: tile.as_ptr(),
-        blocks,
-        input: input.as_ptr(),
-        input_stride: stride,
-        out: out.as_mut_ptr().cast(),
-        out_stride: COLUMNS,
-        base: std::ptr::null(),
-        base_stride: 0,
-        ahead: tile.as_ptr(),
-        lines: 3,
-    };
-    // SAFETY: the tile is whole and the input has these rows.
-    unsafe { kernels.multiply(form, &call, rows) };
+    // SAFETY: the machine has the kernels, the room is this one's alone, and no weights change.
+    let mut by = unsafe { Multiplier::new(kernels, 1000, room) };
+    for weights in [tile, &other, tile] {
+        let call = TileCall {
+            weights: weights.as_ptr(),
+            blocks,
+            input: input.as_ptr(),
+            input_stride: stride,
+            out: out.as_mut_ptr().cast(),
+            out_stride: COLUMNS,
+            base: std::ptr::null(),
+            base_stride: 0,
+            ahead: tile.as_ptr(),
+            lines: 3,
+        };
+        // SAFETY: the tile is whole and the input has these rows, and a whole panel.
+        unsafe { by.multiply(form, &call, rows) };
+    }
     out[..rows].iter().flatten().map(|value| value.to_bits()).collect()
 }
 

@@ -111,7 +111,7 @@ pub(super) unsafe fn quantised<S: Simd, Q: Quants, const R: usize>(call: &TileCa
 /// Adds a block's sums to the totals, times the scales of their rows and columns. All rows'
 /// products come first and then what is added, so that a row waits less for its own.
 #[inline(always)]
-unsafe fn add_scaled<S: Simd, Q: Quants, const R: usize>(
+pub(super) unsafe fn add_scaled<S: Simd, Q: Quants, const R: usize>(
     totals: &mut [S::F; R],
     [first, second]: [[S::I; R]; 2],
     [d, second_d_or_m]: [S::F; 2],

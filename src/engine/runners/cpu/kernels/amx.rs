@@ -1,0 +1,231 @@
+//! AVX-512 with AMX: one instruction multiplies a block of weights with the 16 rows of a panel.
+//!
+//! A block of a tile is laid out as the instruction wants it: 4 consecutive elements of each of
+//! 16 columns to a vector of 64 bytes. Its sums come back through memory, and what is done with
+//! them is done as in [`tile::quantised`], so the bits are the same. For fewer rows, for blocks
+//! whose halves have scales of their own and for all else the kernels are those of AVX-512.
+//!
+//! AMX's own name for the registers that it multiplies is tiles; here they are called squares,
+//! as a tile is something else.
+#![allow(unsafe_op_in_unsafe_fn, reason = "the contract of every function is that of ManyKernel")]
+
+use std::arch::asm;
+use std::arch::x86_64::*;
+use std::mem::MaybeUninit;
+use std::sync::LazyLock;
+
+use super::avx512::{self, Avx512};
+use super::many::{BYTES, Many, ManyKernel};
+use super::near;
+use super::simd::Simd;
+use super::table::Kernels;
+use super::tile::{self, Ahead, Quants, Scales, TileCall};
+use crate::engine::runners::cpu::form::COLUMNS;
+use crate::engine::runners::cpu::panel::{self, PANEL_ROWS, RECORD, RECORD_STRIDE};
+
+/// Whether this machine has it, and the system lets this process use it.
+pub(super) fn is_available() -> bool {
+    static AVAILABLE: LazyLock<bool> =
+        LazyLock::new(|| avx512::is_available() && multiplies_bytes() && system::allows_squares());
+    *AVAILABLE
+}
+
+/// Whether the processor has squares and multiplies those of bytes.
+fn multiplies_bytes() -> bool {
+    const SQUARES: u32 = 1 << 24;
+    const OF_BYTES: u32 = 1 << 25;
+    // a processor with AVX-512 has leaf 7
+    __cpuid_count(7, 0).edx & (SQUARES | OF_BYTES) == SQUARES | OF_BYTES
+}
+
+#[cfg(target_os = "linux")]
+mod system {
+    /// Asks for the room that squares take in what is saved of a thread; see
+    /// <https://docs.kernel.org/arch/x86/xstate.html>.
+    pub fn allows_squares() -> bool {
+        const ARCH_REQ_XCOMP_PERM: libc::c_long = 0x1023;
+        const XFEATURE_XTILEDATA: libc::c_long = 18;
+        // SAFETY: two numbers are handed over and no memory.
+        let answer =
+            unsafe { libc::syscall(libc::SYS_arch_prctl, ARCH_REQ_XCOMP_PERM, XFEATURE_XTILEDATA) };
+        answer == 0
+    }
+}
+
+#[cfg(not(target_os = "linux"))]
+mod system {
+    /// How other systems are asked is not known here.
+    pub fn allows_squares() -> bool {
+        false
+    }
+}
+
+/// The shapes of the squares, of which there are eight.
+#[repr(C, align(64))]
+struct Shapes {
+    palette: u8,
+    start_row: u8,
+    reserved: [u8; 14],
+    row_bytes: [u16; 16],
+    rows: [u8; 16],
+}
+
+/// 0: 16 rows of 16 sums. 1: 16 rows of 32 activations. 2: a block of weights.
+static SHAPES: Shapes = Shapes {
+    palette: 1,
+    start_row: 0,
+    reserved: [0; 14],
+    row_bytes: [64, 32, 64, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0],
+    rows: [16, 16, 8, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0],
+};
+
+/// Gives this thread's squares their shapes.
+unsafe fn begin() {
+    asm!("ldtilecfg [{}]", in(reg) &raw const SHAPES, options(nostack, preserves_flags));
+}
+
+/// Gives the squares back, so that nothing is saved of them when threads change.
+unsafe fn end() {
+    asm!("tilerelease", options(nostack, preserves_flags));
+}
+
+/// Blocks that are multiplied before their sums are added up. While squares are at work AVX-512 has
+/// half its speed, and the first sums take a hundred cycles to come; with many blocks, they drive
+/// the activations out of the first level of cache.
+const GROUP: usize = 6;
+
+/// Sums of a group.
+#[repr(C, align(64))]
+struct Sums([[[i32; COLUMNS]; PANEL_ROWS]; GROUP]);
+
+/// Rows of a panel from which this is faster.
+const PANEL_LEAST: usize = 12;
+
+/// Computes rows of a quantised tile without halves, whose weights are bytes at `weights`.
+///
+/// # Safety
+/// As [`TileCall`] says, for the first so many rows of a panel that is there as a whole, on a
+/// machine that has AMX, in a thread whose squares have their shapes.
+unsafe fn quantised<Q: Quants>(call: &TileCall, weights: *const u8, rows: usize) {
+    match rows {
+        12 => fixed::<Q, 12>(call, weights),
+        13 => fixed::<Q, 13>(call, weights),
+        14 => fixed::<Q, 14>(call, weights),
+        15 => fixed::<Q, 15>(call, weights),
+        16 => fixed::<Q, 16>(call, weights),
+        _ => unreachable!("{rows} rows, and not {PANEL_LEAST} to {PANEL_ROWS}"),
+    }
+}
+
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,avx2,fma,f16c")]
+unsafe fn fixed<Q: Quants, const R: usize>(call: &TileCall, weights: *const u8) {
+    const { assert!(!Q::HALVES && R <= PANEL_ROWS, "there is no such kernel") };
+    let mut sums = MaybeUninit::<Sums>::uninit();
+    let sums: *mut i32 = sums.as_mut_ptr().cast();
+    let mut totals = [Avx512::zero(); R];
+    let mut scales = Scales::new::<Q>(call);
+    let mut ahead = Ahead::new(call);
+    for first in (0..call.blocks).step_by(GROUP) {
+        let blocks = first..call.blocks.min(first + GROUP);
+        for block in blocks.clone() {
+            ahead.step();
+            let record = call.input.add(block * RECORD_STRIDE);
+            multiply(weights.add(block * BYTES), record, sums.add((block - first) * SUMS));
+        }
+        for block in blocks {
+            let record = call.input.add(block * RECORD_STRIDE);
+            ask(record.wrapping_add(GROUP * RECORD_STRIDE));
+            let scales = scales.next::<Avx512, Q>();
+            add_up::<Q, R>(&mut totals, sums.add((block - first) * SUMS), scales, record);
+        }
+    }
+    for (row, total) in totals.iter().enumerate() {
+        tile::finish::<Avx512>(call, row, *total);
+    }
+}
+
+/// Asks for the records of a block, which a square would have to wait for.
+#[inline(always)]
+fn ask(records: *const u8) {
+    for line in 0..RECORD_STRIDE / 64 {
+        near::first_level(records.wrapping_add(line * 64));
+    }
+}
+
+/// Sums of a block.
+const SUMS: usize = PANEL_ROWS * COLUMNS;
+
+/// Makes bytes of `blocks` blocks of nibbles.
+#[target_feature(enable = "avx512f,avx512bw")]
+unsafe fn spread(weights: *const u8, blocks: usize, to: *mut u8) {
+    for block in 0..blocks {
+        let (weights, to) = (weights.add(block * BYTES / 2), to.add(block * BYTES));
+        for v in 0..4 {
+            let both = Avx512::load_weights(weights.add(64 * v));
+            _mm512_storeu_si512(to.add(64 * v).cast(), Avx512::low_nibbles(both));
+            _mm512_storeu_si512(to.add(64 * (v + 4)).cast(), Avx512::high_nibbles(both));
+        }
+    }
+}
+
+/// The sums of a block of bytes times the rows of a panel.
+#[inline(always)]
+unsafe fn multiply(weights: *const u8, record: *const u8, sums: *mut i32) {
+    asm!(
+        "tileloadd tmm1, [{record} + {record_stride}]",
+        "tileloadd tmm2, [{weights} + {stride}]",
+        "tilezero tmm0",
+        "tdpbsud tmm0, tmm1, tmm2",
+        "tilestored [{sums} + {stride}], tmm0",
+        record = in(reg) record,
+        record_stride = in(reg) RECORD,
+        weights = in(reg) weights,
+        sums = in(reg) sums,
+        stride = in(reg) size_of::<[i32; COLUMNS]>(),
+        out("tmm0") _, out("tmm1") _, out("tmm2") _,
+        options(nostack, preserves_flags),
+    );
+}
+
+/// Adds a block's sums to the totals, times the scales of their rows and columns.
+#[inline(always)]
+unsafe fn add_up<Q: Quants, const R: usize>(
+    totals: &mut [__m512; R],
+    sums: *const i32,
+    scales: [__m512; 2],
+    record: *const u8,
+) {
+    for (r, total) in totals.iter_mut().enumerate() {
+        let record = record.add(r * RECORD);
+        let mut sum = Avx512::load_int(sums.add(r * COLUMNS));
+        if !Q::NIBBLES {
+            // the weights' excess of 128
+            let offset = *record.add(panel::OFFSET).cast::<i32>();
+            sum = _mm512_add_epi32(sum, _mm512_set1_epi32(offset));
+        }
+        let (sums, total) = ([[sum], [sum]], std::array::from_mut(total));
+        tile::add_scaled::<Avx512, Q, 1>(total, sums, scales, record.add(panel::SCALE));
+    }
+}
+
+/// Many rows.
+static MANY: Many = Many {
+    rows: 3 * PANEL_ROWS,
+    panel_rows: PANEL_LEAST,
+    begin,
+    end,
+    kernels: [
+        Some(ManyKernel { spread: Some(spread), multiply: quantised::<tile::U4> }),
+        Some(ManyKernel { spread: Some(spread), multiply: quantised::<tile::U4Super> }),
+        Some(ManyKernel { spread: None, multiply: quantised::<tile::U8> }),
+        Some(ManyKernel { spread: None, multiply: quantised::<tile::U8Min> }),
+        Some(ManyKernel { spread: None, multiply: quantised::<tile::U8MinSuper> }),
+        None,
+        None,
+        None,
+        None,
+    ],
+};
+
+/// The table of these kernels.
+pub(super) static KERNELS: Kernels = Kernels { many: Some(&MANY), ..avx512::KERNELS };

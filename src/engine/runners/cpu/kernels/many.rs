@@ -1,0 +1,168 @@
+//! Products of many rows, where an instruction set has another way for them.
+//!
+//! What a thread multiplies in a phase goes through a [`Multiplier`]. It knows whether rows are
+//! many, and keeps what their kernels want to be done only once for a tile. The results are the
+//! same bits either way.
+#![allow(unsafe_op_in_unsafe_fn, reason = "each function states its contract")]
+
+use std::marker::PhantomData;
+
+use super::crew::{Crew, Parts};
+use super::table::Kernels;
+use super::tile::TileCall;
+use crate::engine::runners::cpu::form::{BLOCK, COLUMNS, FORMS, Form};
+
+/// How many rows are multiplied.
+pub(super) struct Many {
+    /// Rows of a phase from which this is faster.
+    pub rows: usize,
+    /// Rows of a panel from which it is.
+    pub panel_rows: usize,
+    /// What a thread does before the first product of a phase.
+    pub begin: unsafe fn(),
+    /// What it does after the last.
+    pub end: unsafe fn(),
+    /// By form, in the order of [`FORMS`], where there is one.
+    pub kernels: [Option<ManyKernel>; FORMS.len()],
+}
+
+/// A kernel for one form and many rows of one panel.
+pub(super) struct ManyKernel {
+    /// Makes bytes of the weights of so many blocks, where they are none: [`BYTES`] a block.
+    pub spread: Option<unsafe fn(*const u8, usize, *mut u8)>,
+    /// Multiplies as a call says, but for the weights, which are bytes at the given place.
+    pub multiply: unsafe fn(&TileCall, *const u8, usize),
+}
+
+/// Bytes of a block with a byte for each weight.
+pub(super) const BYTES: usize = BLOCK * COLUMNS;
+
+/// What the threads of a phase multiply with.
+#[derive(Clone, Copy)]
+pub(super) struct Multipliers {
+    kernels: &'static Kernels,
+    rows: usize,
+    rooms: Parts,
+}
+
+impl Crew {
+    /// For a phase over this many rows.
+    pub(super) fn multipliers(&mut self, rows: usize) -> Multipliers {
+        Multipliers { kernels: self.kernels, rows, rooms: self.spread.parts(0) }
+    }
+}
+
+impl Multipliers {
+    /// That of a thread.
+    ///
+    /// # Safety
+    /// The thread has one at a time, and no weights change meanwhile.
+    pub unsafe fn of(self, thread: usize) -> Multiplier {
+        let (place, blocks) =
+            (self.rooms.part(thread).cast(), self.rooms.length() / Room::floats(1));
+        // SAFETY: a crew has kernels of this machine; the rest is the caller's promise.
+        unsafe { Multiplier::new(self.kernels, self.rows, Room { place, blocks }) }
+    }
+}
+
+/// A thread that multiplies in a phase.
+pub(super) struct Multiplier {
+    kernels: &'static Kernels,
+    many: Option<&'static Many>,
+    spread: Spread,
+    /// It stays in its thread.
+    thread: PhantomData<*const ()>,
+}
+
+impl Multiplier {
+    /// For products of `rows` rows altogether.
+    ///
+    /// # Safety
+    /// The machine has these kernels. This thread has no other multiplier and the room to itself,
+    /// and no weights change, as long as this one lives.
+    pub unsafe fn new(kernels: &'static Kernels, rows: usize, room: Room) -> Self {
+        let many = kernels.many.filter(|many| rows >= many.rows);
+        if let Some(many) = many {
+            (many.begin)();
+        }
+        let spread = Spread { room, tiles: [std::ptr::null(); 2], next: 0 };
+        Self { kernels, many, spread, thread: PhantomData }
+    }
+
+    /// Multiplies `rows` rows, which lie in one panel, with a tile.
+    ///
+    /// # Safety
+    /// As [`TileCall`] says, for so many rows; many rows are those of a panel that is there as a
+    /// whole.
+    pub unsafe fn multiply(&mut self, form: Form, call: &TileCall, rows: usize) {
+        let many = self.many.filter(|many| rows >= many.panel_rows);
+        let kernel = many.and_then(|many| many.kernels[form as usize].as_ref());
+        let Some(kernel) = kernel else { return self.kernels.multiply(form, call, rows) };
+        let weights = match kernel.spread {
+            None => Some(call.weights),
+            Some(spread) => self.spread.weights(call, spread),
+        };
+        match weights {
+            Some(weights) => (kernel.multiply)(call, weights, rows),
+            None => self.kernels.multiply(form, call, rows),
+        }
+    }
+}
+
+impl Drop for Multiplier {
+    fn drop(&mut self) {
+        if let Some(many) = self.many {
+            // SAFETY: this thread has begun.
+            unsafe { (many.end)() };
+        }
+    }
+}
+
+/// Memory for the weights of two tiles.
+#[derive(Clone, Copy)]
+pub(super) struct Room {
+    pub place: *mut u8,
+    /// Of each.
+    pub blocks: usize,
+}
+
+impl Room {
+    /// Floats of memory for tiles of up to so many blocks.
+    pub fn floats(blocks: usize) -> usize {
+        2 * blocks * BYTES / size_of::<f32>()
+    }
+}
+
+/// The weights of the tiles that came last. A phase goes through all rows with one tile, or with
+/// two in turns.
+struct Spread {
+    room: Room,
+    tiles: [*const u8; 2],
+    /// Where the next one goes.
+    next: usize,
+}
+
+impl Spread {
+    /// The weights of a call's tile as bytes; `None` where there is no room for them.
+    ///
+    /// # Safety
+    /// That of [`Multiplier`]; the tile is whole.
+    unsafe fn weights(
+        &mut self,
+        call: &TileCall,
+        spread: unsafe fn(*const u8, usize, *mut u8),
+    ) -> Option<*const u8> {
+        if call.blocks > self.room.blocks {
+            return None;
+        }
+        let place = |number: usize| self.room.place.wrapping_add(number * self.room.blocks * BYTES);
+        if let Some(number) = self.tiles.iter().position(|tile| *tile == call.weights) {
+            return Some(place(number).cast_const());
+        }
+        let to = place(self.next);
+        spread(call.weights, call.blocks, to);
+        self.tiles[self.next] = call.weights;
+        self.next = 1 - self.next;
+        Some(to.cast_const())
+    }
+}
