@@ -173,6 +173,7 @@ fn kernels_loop_over_vectors_without_closures_or_zip() {
         "heads",
         "rows",
         "tile",
+        "amx",
         "avx512",
         "avx_vnni",
         "avx2",

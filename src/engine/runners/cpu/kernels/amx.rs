@@ -12,7 +12,6 @@
 use std::arch::asm;
 use std::arch::x86_64::*;
 use std::mem::MaybeUninit;
-use std::sync::LazyLock;
 
 use super::avx512::{self, Avx512};
 use super::many::{BYTES, Many, ManyKernel};
@@ -25,9 +24,7 @@ use crate::engine::runners::cpu::panel::{self, PANEL_ROWS, RECORD, RECORD_STRIDE
 
 /// Whether this machine has it, and the system lets this process use it.
 pub(super) fn is_available() -> bool {
-    static AVAILABLE: LazyLock<bool> =
-        LazyLock::new(|| avx512::is_available() && multiplies_bytes() && system::allows_squares());
-    *AVAILABLE
+    avx512::is_available() && multiplies_bytes() && system::allows_squares()
 }
 
 /// Whether the processor has squares and multiplies those of bytes.
@@ -40,7 +37,7 @@ fn multiplies_bytes() -> bool {
 
 #[cfg(target_os = "linux")]
 mod system {
-    /// Asks for the room that squares take in what is saved of a thread; see
+    /// Asks for the room that squares take in what is saved of a thread; it may be asked again. See
     /// <https://docs.kernel.org/arch/x86/xstate.html>.
     pub fn allows_squares() -> bool {
         const ARCH_REQ_XCOMP_PERM: libc::c_long = 0x1023;
@@ -104,8 +101,7 @@ const PANEL_LEAST: usize = 12;
 /// Computes rows of a quantised tile without halves, whose weights are bytes at `weights`.
 ///
 /// # Safety
-/// As [`TileCall`] says, for the first so many rows of a panel that is there as a whole, on a
-/// machine that has AMX, in a thread whose squares have their shapes.
+/// As [`ManyKernel`] says, on a machine that has AMX, in a thread whose squares have their shapes.
 unsafe fn quantised<Q: Quants>(call: &TileCall, weights: *const u8, rows: usize) {
     match rows {
         12 => fixed::<Q, 12>(call, weights),

@@ -59,8 +59,8 @@ impl Crew {
     /// # Errors
     /// The system gives no memory.
     pub fn reserve_spread(&mut self, columns: usize) -> Result<(), EngineError> {
-        if self.kernels.many.is_some() {
-            let length = Room::floats(columns.div_ceil(BLOCK));
+        let length = Room::floats(columns.div_ceil(BLOCK));
+        if self.kernels.many.is_some() && length > self.spread.length {
             self.spread = Scratch::new(self.team.size(), length)?;
         }
         Ok(())

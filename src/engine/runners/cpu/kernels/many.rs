@@ -5,14 +5,12 @@
 //! same bits either way.
 #![allow(unsafe_op_in_unsafe_fn, reason = "each function states its contract")]
 
-use std::marker::PhantomData;
-
 use super::crew::{Crew, Parts};
 use super::table::Kernels;
 use super::tile::TileCall;
 use crate::engine::runners::cpu::form::{BLOCK, COLUMNS, FORMS, Form};
 
-/// How many rows are multiplied.
+/// Another way to multiply, for many rows.
 pub(super) struct Many {
     /// Rows of a phase from which this is faster.
     pub rows: usize,
@@ -27,6 +25,10 @@ pub(super) struct Many {
 }
 
 /// A kernel for one form and many rows of one panel.
+///
+/// # Safety
+/// As [`TileCall`] says, between [`Many::begin`] and [`Many::end`], for at least
+/// [`Many::panel_rows`] rows, which are the first ones of a panel that is there as a whole.
 pub(super) struct ManyKernel {
     /// Makes bytes of the weights of so many blocks, where they are none: [`BYTES`] a block.
     pub spread: Option<unsafe fn(*const u8, usize, *mut u8)>,
@@ -69,9 +71,8 @@ impl Multipliers {
 pub(super) struct Multiplier {
     kernels: &'static Kernels,
     many: Option<&'static Many>,
+    /// Its pointers keep it in its thread.
     spread: Spread,
-    /// It stays in its thread.
-    thread: PhantomData<*const ()>,
 }
 
 impl Multiplier {
@@ -86,14 +87,13 @@ impl Multiplier {
             (many.begin)();
         }
         let spread = Spread { room, tiles: [std::ptr::null(); 2], next: 0 };
-        Self { kernels, many, spread, thread: PhantomData }
+        Self { kernels, many, spread }
     }
 
     /// Multiplies `rows` rows, which lie in one panel, with a tile.
     ///
     /// # Safety
-    /// As [`TileCall`] says, for so many rows; many rows are those of a panel that is there as a
-    /// whole.
+    /// As [`TileCall`] says, for so many rows, the first ones of a panel that is there as a whole.
     pub unsafe fn multiply(&mut self, form: Form, call: &TileCall, rows: usize) {
         let many = self.many.filter(|many| rows >= many.panel_rows);
         let kernel = many.and_then(|many| many.kernels[form as usize].as_ref());
@@ -122,7 +122,7 @@ impl Drop for Multiplier {
 #[derive(Clone, Copy)]
 pub(super) struct Room {
     pub place: *mut u8,
-    /// Of each.
+    /// Blocks of each.
     pub blocks: usize,
 }
 

@@ -81,7 +81,41 @@ fn records(kernels: &Kernels, rows: &[f32], blocks: usize) -> Vec<u8> {
     panel
 }
 
-/// The products of some rows and a tile, as by a thread that has come from another tile to it.
+/// Multiplies by a thread that has been at other tiles, and at this one before the last.
+///
+/// # Safety
+/// That of [`TileCall`], for so many rows of a whole panel on a machine that has the kernels.
+#[allow(unsafe_op_in_unsafe_fn, reason = "one contract for the whole function")]
+unsafe fn multiply_after_others(
+    kernels: &'static Kernels,
+    form: Form,
+    tile: &[u8],
+    call: &TileCall,
+    rows: usize,
+) {
+    let others: [Vec<u8>; 3] =
+        std::array::from_fn(|at| tile.iter().map(|byte| byte ^ (1 << at)).collect());
+    let mut spread = vec![0; 2 * call.blocks * BYTES];
+    let room = Room { place: spread.as_mut_ptr(), blocks: call.blocks };
+    let mut nowhere = [[0.0f32; COLUMNS]; PANEL_ROWS];
+    let mut by = Multiplier::new(kernels, 1000, room);
+    for weights in [&others[0], &others[1], tile, &others[2]] {
+        let other = TileCall {
+            weights: weights.as_ptr(),
+            out: nowhere.as_mut_ptr().cast(),
+            out_stride: COLUMNS,
+            base: std::ptr::null(),
+            ..*call
+        };
+        by.multiply(form, &other, rows);
+    }
+    by.multiply(form, call, rows);
+    drop(by);
+    let many = kernels.many.filter(|many| rows >= many.panel_rows);
+    let spreads = many.and_then(|many| many.kernels[form as usize].as_ref()?.spread);
+    assert_eq!(spread.iter().any(|byte| *byte != 0), spreads.is_some(), "{form:?}, {rows} rows");
+}
+
 fn multiply(
     kernels: &'static Kernels,
     form: Form,
@@ -91,28 +125,21 @@ fn multiply(
     blocks: usize,
     rows: usize,
 ) -> Vec<u32> {
-    let other: Vec<u8> = tile.iter().map(|byte| byte ^ 1).collect();
-    let mut spread = vec![0; 2 * blocks * BYTES];
-    let room = Room { place: spread.as_mut_ptr(), blocks };
     let mut out = [[0.0f32; COLUMNS]; PANEL_ROWS];
-    // SAFETY: the machine has the kernels, the room is this one's alone, and no weights change.
-    let mut by = unsafe { Multiplier::new(kernels, 1000, room) };
-    for weights in [tile, &other, tile] {
-        let call = TileCall {
-            weights: weights.as_ptr(),
-            blocks,
-            input: input.as_ptr(),
-            input_stride: stride,
-            out: out.as_mut_ptr().cast(),
-            out_stride: COLUMNS,
-            base: std::ptr::null(),
-            base_stride: 0,
-            ahead: tile.as_ptr(),
-            lines: 3,
-        };
-        // SAFETY: the tile is whole and the input has these rows, and a whole panel.
-        unsafe { by.multiply(form, &call, rows) };
-    }
+    let call = TileCall {
+        weights: tile.as_ptr(),
+        blocks,
+        input: input.as_ptr(),
+        input_stride: stride,
+        out: out.as_mut_ptr().cast(),
+        out_stride: COLUMNS,
+        base: std::ptr::null(),
+        base_stride: 0,
+        ahead: tile.as_ptr(),
+        lines: 3,
+    };
+    // SAFETY: the tile is whole and the input has these rows, and a whole panel.
+    unsafe { multiply_after_others(kernels, form, tile, &call, rows) };
     out[..rows].iter().flatten().map(|value| value.to_bits()).collect()
 }
 
@@ -451,7 +478,8 @@ fn input(form: Form, x: &[f32], blocks: usize) -> (Vec<u8>, usize) {
 #[test]
 fn any_rows_of_every_form_are_added_to_what_is_there_and_to_a_bias() {
     const WIDE: usize = COLUMNS + 3;
-    let (blocks, before) = (3, floats(1, PANEL_ROWS * WIDE));
+    // more than a super-block, and than are multiplied before sums are added up
+    let (blocks, before) = (SUPER + 1, floats(1, PANEL_ROWS * WIDE));
     let bias = floats(2, COLUMNS);
     for (form, rows) in FORMS.into_iter().flat_map(|form| (1..=PANEL_ROWS).map(move |n| (form, n)))
     {
@@ -474,7 +502,7 @@ fn any_rows_of_every_form_are_added_to_what_is_there_and_to_a_bias() {
                 lines: 2,
             };
             // SAFETY: the tile is whole, and the input, the output and the base have these rows.
-            unsafe { kernels.multiply(form, &call, rows) };
+            unsafe { multiply_after_others(kernels, form, &tile, &call, rows) };
             for (at, (now, before)) in out.iter().zip(&before).enumerate() {
                 let (row, column) = (at / WIDE, at % WIDE);
                 let expected = if row < rows && column < COLUMNS {

@@ -69,6 +69,7 @@ fn columns(
         Activations::new(INPUTS, INPUTS, Wanted { panels: true, floats: true }).unwrap();
     let mut out = Matrix::zeros(INPUTS, width).unwrap();
     let mut crew = Crew::new(threads, Isa::best()).unwrap();
+    crew.reserve_spread(INPUTS).unwrap();
     crew.take(&units, INPUTS, &mut input);
     crew.multiply(&linear, &weights, &input, INPUTS, &mut out, Then::Store(None));
     let rows = (0..width).map(|n| (0..INPUTS).map(|k| out.row(k)[n]).collect());
