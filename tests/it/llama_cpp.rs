@@ -73,8 +73,8 @@ const BEGINNINGS: [&str; 20] = [
 ];
 
 const TOKENS: usize = 48;
-/// Log-probabilities this close may change places when activations are rounded to int8. With AMX
-/// llama.cpp puts two 0.35 apart that its f32 and ours have in the other order.
+/// Log-probabilities this close may change places when activations are rounded to int8. Llama.cpp
+/// with AMX puts two 0.35 apart that its f32 and ours have in the other order.
 const NEAR_TIE: f64 = 0.5;
 /// First tokens that may be another one of a near tie. llama.cpp rounds to int8 too, and its builds
 /// differ: of 24 prompts 2 (AVX-512), 1 (AMX) and 0 (AVX2) with our int8, 0, 1 and 2 with our f32; of
