@@ -323,6 +323,8 @@ impl Key {
         }
         let modifiers = event.modifiers - KeyModifiers::SHIFT;
         match event.code {
+            // after an escape that has just come it has alt too
+            KeyCode::Char('c') if modifiers.contains(KeyModifiers::CONTROL) => Some(Key::Ctrl('c')),
             KeyCode::Char(c) if modifiers == KeyModifiers::CONTROL => {
                 Some(Key::Ctrl(c.to_ascii_lowercase()))
             }
@@ -487,12 +489,15 @@ mod tests {
     }
 
     #[test]
-    fn shift_is_part_of_the_character_and_releases_are_nothing() {
+    fn shift_is_part_of_the_character_releases_are_nothing_and_ctrl_c_is_seen_after_an_escape() {
         let event = KeyEvent::new(KeyCode::Char('T'), KeyModifiers::SHIFT);
         assert_eq!(Key::of(&event), Some(Key::Plain(KeyCode::Char('T'))));
         let release =
             KeyEvent::new_with_kind(KeyCode::Enter, KeyModifiers::NONE, KeyEventKind::Release);
         assert_eq!(Key::of(&release), None);
+        let after_escape = KeyModifiers::CONTROL | KeyModifiers::ALT;
+        let event = KeyEvent::new(KeyCode::Char('c'), after_escape);
+        assert_eq!(Key::of(&event), Some(Key::Ctrl('c')));
         let alt = KeyEvent::new(KeyCode::Char('q'), KeyModifiers::ALT);
         assert_eq!(Key::of(&alt), None);
     }
