@@ -73,6 +73,39 @@ fn the_terminal_is_restored_after_control_c() {
     terminal.is_restored();
 }
 
+/// What was typed while the program had no time is not left lying until the next key.
+#[test]
+fn many_keys_at_once_all_count() {
+    let home = tempfile::tempdir().unwrap();
+    let mut terminal = Terminal::open(binary(home.path()));
+    terminal.sees("starts the run");
+    signal("-STOP", terminal.pid());
+    terminal.types(&"jk".repeat(1000));
+    terminal.types("?");
+    signal("-CONT", terminal.pid());
+    terminal.sees("search");
+    terminal.types(CTRL_C);
+    assert_eq!(terminal.ends(), 130);
+}
+
+#[test]
+fn keys_count_while_the_window_changes() {
+    let home = tempfile::tempdir().unwrap();
+    let mut terminal = Terminal::open(binary(home.path()));
+    terminal.sees("starts the run");
+    for width in 80..140 {
+        terminal.resize(width, 24);
+        terminal.types("?");
+        terminal.sees("search");
+        terminal.resize(width, 30);
+        terminal.types("?");
+        terminal.sees("starts the run");
+    }
+    terminal.resize(80, 24);
+    terminal.types(CTRL_C);
+    assert_eq!(terminal.ends(), 130);
+}
+
 #[test]
 fn the_terminal_is_restored_after_signals() {
     for name in ["-TERM", "-HUP", "-INT"] {
