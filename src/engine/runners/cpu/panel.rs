@@ -2,8 +2,9 @@
 //!
 //! Rows lie in panels of 16. In a panel, records follow each other as `[block][row]`, so that
 //! the rows of a tile kernel are neighbours. A record has 48 bytes: 32 int8, the scale (f32),
-//! the scale times their sum (f32), -128 times their sum (i32), and -128 times the sum of their
-//! first half (i32).
+//! the scale times their sum (f32), where the sum of their products with bytes begins (i32:
+//! that of any sum, less 128 times the sum of the activations), and -128 times the sum of their first
+//! half (i32).
 
 use super::form::BLOCK;
 use super::kernels::buffer::Buffer;
@@ -15,7 +16,7 @@ pub const PANEL_ROWS: usize = 16;
 pub const RECORD: usize = 48;
 /// Where the scale is in a record.
 pub const SCALE: usize = 32;
-/// Where -128 times the sum is.
+/// Where the beginning of a sum is.
 pub const OFFSET: usize = 40;
 /// Where -128 times the sum of the first half is.
 pub const HALF_OFFSET: usize = 44;

@@ -16,7 +16,7 @@ use std::mem::MaybeUninit;
 use super::avx512::{self, Avx512};
 use super::many::{BYTES, Many, ManyKernel};
 use super::near;
-use super::simd::Simd;
+use super::simd::{Products, Simd};
 use super::table::Kernels;
 use super::tile::{self, Ahead, Quants, Scales, TileCall};
 use crate::engine::runners::cpu::form::COLUMNS;
@@ -193,12 +193,12 @@ unsafe fn add_up<Q: Quants, const R: usize>(
 ) {
     for (r, total) in totals.iter_mut().enumerate() {
         let record = record.add(r * RECORD);
-        let mut sum = Avx512::load_int(sums.add(r * COLUMNS));
-        if !Q::NIBBLES {
-            // the weights' excess of 128
-            let offset = *record.add(panel::OFFSET).cast::<i32>();
-            sum = _mm512_add_epi32(sum, _mm512_set1_epi32(offset));
-        }
+        let begin = if Q::NIBBLES {
+            Avx512::begin_nibbles()
+        } else {
+            Avx512::begin_bytes(*record.add(panel::OFFSET).cast::<i32>())
+        };
+        let sum = _mm512_add_epi32(Avx512::load_int(sums.add(r * COLUMNS)), begin);
         let (sums, total) = ([[sum], [sum]], std::array::from_mut(total));
         tile::add_scaled::<Avx512, Q, 1>(total, sums, scales, record.add(panel::SCALE));
     }

@@ -4,7 +4,7 @@
 use std::arch::x86_64::*;
 use std::marker::PhantomData;
 
-use super::simd::{Products, Simd};
+use super::simd::{BEGIN, Products, Simd};
 use super::table::kernels;
 
 mod quads;
@@ -40,7 +40,12 @@ impl Products for Avx2 {
     type B = Ints;
 
     #[inline(always)]
-    unsafe fn start_bytes(_minus_128_sums: i32) -> Self::I {
+    unsafe fn begin_bytes(_less_128_sums: i32) -> Self::I {
+        Self::splat_int(BEGIN)
+    }
+
+    #[inline(always)]
+    unsafe fn begin_nibbles() -> Self::I {
         Self::splat_int(0)
     }
 
@@ -57,7 +62,11 @@ impl Products for Avx2 {
     #[inline(always)]
     unsafe fn end_nibbles(sum: Self::I) -> Self::I {
         let one = _mm256_set1_epi16(1);
-        Pair(_mm256_madd_epi16(sum.0, one), _mm256_madd_epi16(sum.1, one))
+        let begin = _mm256_set1_epi32(BEGIN);
+        Pair(
+            _mm256_add_epi32(begin, _mm256_madd_epi16(sum.0, one)),
+            _mm256_add_epi32(begin, _mm256_madd_epi16(sum.1, one)),
+        )
     }
 
     #[inline(always)]
@@ -201,6 +210,11 @@ where
     #[inline(always)]
     unsafe fn float(a: Self::I) -> Self::F {
         Pair(_mm256_cvtepi32_ps(a.0), _mm256_cvtepi32_ps(a.1))
+    }
+
+    #[inline(always)]
+    unsafe fn as_float(a: Self::I) -> Self::F {
+        Pair(_mm256_castsi256_ps(a.0), _mm256_castsi256_ps(a.1))
     }
 
     #[inline(always)]

@@ -5,7 +5,7 @@ use std::arch::asm;
 use std::arch::x86_64::*;
 
 use super::avx2::{eight_add, eight_add_int, eight_max};
-use super::simd::{Products, Simd};
+use super::simd::{BEGIN, Products, Simd};
 use super::table::kernels;
 
 /// AVX-512 F, BW, VL, DQ and VNNI.
@@ -26,8 +26,14 @@ impl Products for Avx512 {
     type B = __m512i;
 
     #[inline(always)]
-    unsafe fn start_bytes(minus_128_sums: i32) -> Self::I {
-        _mm512_set1_epi32(minus_128_sums)
+    unsafe fn begin_bytes(less_128_sums: i32) -> Self::I {
+        // the weights' excess of 128 is taken back by the beginning of the sum
+        _mm512_set1_epi32(less_128_sums)
+    }
+
+    #[inline(always)]
+    unsafe fn begin_nibbles() -> Self::I {
+        _mm512_set1_epi32(BEGIN)
     }
 
     #[inline(always)]
@@ -38,7 +44,6 @@ impl Products for Avx512 {
 
     #[inline(always)]
     unsafe fn dot_bytes(sum: Self::I, weights: Self::B, activations: *const i8) -> Self::I {
-        // the weights' excess of 128 is taken back by the start of the sum
         Self::dot_nibbles(sum, weights, activations)
     }
 }
@@ -168,6 +173,11 @@ impl Simd for Avx512 {
     #[inline(always)]
     unsafe fn float(a: Self::I) -> Self::F {
         _mm512_cvtepi32_ps(a)
+    }
+
+    #[inline(always)]
+    unsafe fn as_float(a: Self::I) -> Self::F {
+        _mm512_castsi512_ps(a)
     }
 
     #[inline(always)]

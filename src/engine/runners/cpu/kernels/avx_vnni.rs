@@ -7,7 +7,7 @@
 use std::arch::x86_64::*;
 
 use super::avx2::{self, Avx, Ints, Pair};
-use super::simd::{Products, Simd};
+use super::simd::{BEGIN, Products, Simd};
 use super::table::kernels;
 
 /// `vpdpbusd`.
@@ -27,8 +27,14 @@ impl Products for AvxVnni {
     type B = Ints;
 
     #[inline(always)]
-    unsafe fn start_bytes(minus_128_sums: i32) -> Ints {
-        Self::splat_int(minus_128_sums)
+    unsafe fn begin_bytes(less_128_sums: i32) -> Ints {
+        // the weights' excess of 128 is taken back by the beginning of the sum
+        Self::splat_int(less_128_sums)
+    }
+
+    #[inline(always)]
+    unsafe fn begin_nibbles() -> Ints {
+        Self::splat_int(BEGIN)
     }
 
     #[inline(always)]
@@ -42,7 +48,6 @@ impl Products for AvxVnni {
 
     #[inline(always)]
     unsafe fn dot_bytes(sum: Ints, weights: Ints, activations: *const i8) -> Ints {
-        // the weights' excess of 128 is taken back by the start of the sum
         Self::dot_nibbles(sum, weights, activations)
     }
 }

@@ -4,7 +4,7 @@
 use std::arch::aarch64::*;
 use std::marker::PhantomData;
 
-use super::simd::{Products, Simd};
+use super::simd::{BEGIN, Products, Simd};
 use super::table::kernels;
 
 /// NEON, which every aarch64 machine has, with a way to multiply bytes.
@@ -62,8 +62,13 @@ impl<P: Dot> Products for Arm<P> {
     type B = Bytes;
 
     #[inline(always)]
-    unsafe fn start_bytes(_minus_128_sums: i32) -> Ints {
-        Self::splat_int(0)
+    unsafe fn begin_bytes(_less_128_sums: i32) -> Ints {
+        Self::splat_int(BEGIN)
+    }
+
+    #[inline(always)]
+    unsafe fn begin_nibbles() -> Ints {
+        Self::splat_int(BEGIN)
     }
 
     #[inline(always)]
@@ -195,6 +200,11 @@ impl<P: Dot> Simd for Arm<P> {
     #[inline(always)]
     unsafe fn float(a: Ints) -> Floats {
         each!(i: vcvtq_f32_s32(a[i]))
+    }
+
+    #[inline(always)]
+    unsafe fn as_float(a: Ints) -> Floats {
+        each!(i: vreinterpretq_f32_s32(a[i]))
     }
 
     #[inline(always)]

@@ -1,7 +1,7 @@
 //! What is done to rows between the matrices: norm, quantising, gate, rope, argmax.
 #![allow(unsafe_op_in_unsafe_fn, reason = "each function states its contract")]
 
-use super::simd::{LANES, Simd};
+use super::simd::{BEGIN, LANES, Simd};
 use crate::engine::runners::cpu::form::BLOCK;
 use crate::engine::runners::cpu::panel;
 
@@ -84,7 +84,7 @@ pub(super) unsafe fn quantise<S: Simd>(
         *floats = scale;
         *floats.add(1) = scale * sum as f32;
         let integers = record.add(panel::OFFSET).cast::<i32>();
-        *integers = sum.wrapping_mul(-128);
+        *integers = BEGIN.wrapping_sub(sum.wrapping_mul(128));
         *integers.add(1) = low_sum.wrapping_mul(-128);
     }
 }

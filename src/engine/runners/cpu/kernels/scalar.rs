@@ -3,7 +3,7 @@
 
 use half::{bf16, f16};
 
-use super::simd::{LANES, Products, Simd, tree};
+use super::simd::{BEGIN, LANES, Products, Simd, tree};
 use super::table::kernels;
 
 /// Plain Rust.
@@ -20,8 +20,13 @@ impl Products for Scalar {
     type B = [u8; 64];
 
     #[inline(always)]
-    unsafe fn start_bytes(_minus_128_sums: i32) -> Self::I {
-        [0; LANES]
+    unsafe fn begin_bytes(_less_128_sums: i32) -> Self::I {
+        [BEGIN; LANES]
+    }
+
+    #[inline(always)]
+    unsafe fn begin_nibbles() -> Self::I {
+        [BEGIN; LANES]
     }
 
     #[inline(always)]
@@ -146,6 +151,11 @@ impl Simd for Scalar {
     #[inline(always)]
     unsafe fn float(a: Self::I) -> Self::F {
         a.map(|a| a as f32)
+    }
+
+    #[inline(always)]
+    unsafe fn as_float(a: Self::I) -> Self::F {
+        a.map(|a| f32::from_bits(a as u32))
     }
 
     #[inline(always)]

@@ -9,6 +9,13 @@
 /// Lanes of a vector.
 pub(super) const LANES: usize = 16;
 
+/// Where a sum of products of bytes begins. As an f32 these bits are 1.5 times 2^23, where floats are
+/// 1 apart: while a sum stays within 2^22, its bits are the float of [`BEGIN_F32`] and the sum, and
+/// the product with a scale takes back what is too much, so that no conversion is needed.
+pub(super) const BEGIN: i32 = BEGIN_F32.to_bits() as i32;
+/// The float of [`BEGIN`].
+pub(super) const BEGIN_F32: f32 = 12_582_912.0;
+
 /// How bytes are multiplied, which is what younger machines of an architecture have another
 /// instruction for.
 ///
@@ -20,12 +27,15 @@ pub(super) trait Products: Copy {
     /// 64 bytes of weights: 4 consecutive elements for each of 16 columns.
     type B: Copy;
 
-    /// Where a sum of [`Products::dot_bytes`] begins, given -128 times the sum of its activations.
-    unsafe fn start_bytes(minus_128_sums: i32) -> Self::I;
+    /// Where a sum of [`Products::dot_bytes`] begins, given [`BEGIN`] and -128 times the sum of its
+    /// activations; without these, it begins with [`BEGIN`].
+    unsafe fn begin_bytes(less_128_sums: i32) -> Self::I;
+    /// Where a sum of [`Products::dot_nibbles`] begins.
+    unsafe fn begin_nibbles() -> Self::I;
     /// Adds to each lane its 4 weights, 0 to 15, times the 4 activations at `activations`. A sum
-    /// begins with 0, goes over a block at most and is ended by [`Products::end_nibbles`].
+    /// goes over a block at most and is ended by [`Products::end_nibbles`].
     unsafe fn dot_nibbles(sum: Self::I, weights: Self::B, activations: *const i8) -> Self::I;
-    /// What [`Products::dot_nibbles`] summed, which may be in parts until then.
+    /// [`BEGIN`] and what [`Products::dot_nibbles`] summed, which may be in parts until then.
     #[inline(always)]
     unsafe fn end_nibbles(sum: Self::I) -> Self::I {
         sum
@@ -83,6 +93,8 @@ pub(super) trait Simd: Products {
     /// The nearest integer, ties to even. The values fit.
     unsafe fn round(a: Self::F) -> Self::I;
     unsafe fn float(a: Self::I) -> Self::F;
+    /// The same bits.
+    unsafe fn as_float(a: Self::I) -> Self::F;
     /// 2 to the power of `a`, for exponents of normal numbers.
     unsafe fn power_of_two(a: Self::I) -> Self::F;
     /// The low byte of each lane, which holds an i8.

@@ -9,11 +9,11 @@ use super::isa::Isa;
 use super::many::{BYTES, Multiplier, Room};
 use super::rows::Best;
 use super::scalar;
-use super::simd::LANES;
+use super::simd::{BEGIN, LANES};
 use super::table::Kernels;
 use super::tile::TileCall;
 use crate::engine::runners::cpu::form::{BLOCK, COLUMNS, FORMS, Form, SUPER};
-use crate::engine::runners::cpu::panel::{PANEL_ROWS, RECORD, RECORD_STRIDE};
+use crate::engine::runners::cpu::panel::{self, PANEL_ROWS, RECORD, RECORD_STRIDE};
 
 const SCALAR: &Kernels = &scalar::KERNELS;
 
@@ -563,7 +563,11 @@ fn the_norm_is_rms_norm() {
 fn blocks_of_zeros_and_of_almost_nothing_quantise_to_zeros() {
     for value in [0.0f32, 1e-38, f32::from_bits(1)] {
         for (_, kernels) in others().chain([(Isa::Scalar, SCALAR)]) {
-            assert!(records(kernels, &[value; BLOCK], 1).iter().all(|byte| *byte == 0));
+            let mut records = records(kernels, &[value; BLOCK], 1);
+            let begin = records[panel::OFFSET..][..4].as_mut();
+            assert_eq!(begin, BEGIN.to_le_bytes());
+            begin.fill(0);
+            assert!(records.iter().all(|byte| *byte == 0));
         }
     }
 }

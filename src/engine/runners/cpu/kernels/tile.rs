@@ -8,7 +8,7 @@
 use std::ops::Range;
 
 use super::near;
-use super::simd::{LANES, Simd};
+use super::simd::{BEGIN, BEGIN_F32, LANES, Simd};
 use crate::engine::runners::cpu::form::{BLOCK, Form, SUPER};
 use crate::engine::runners::cpu::panel::{self, PANEL_ROWS, RECORD};
 
@@ -108,8 +108,9 @@ pub(super) unsafe fn quantised<S: Simd, Q: Quants, const R: usize>(call: &TileCa
     }
 }
 
-/// Adds a block's sums to the totals, times the scales of their rows and columns. All rows'
-/// products come first and then what is added, so that a row waits less for its own.
+/// Adds a block's sums, which began with [`BEGIN`], to the totals, times the scales of their rows and
+/// columns. All rows' products come first and then what is added, so that a row waits less for its
+/// own.
 #[inline(always)]
 pub(super) unsafe fn add_scaled<S: Simd, Q: Quants, const R: usize>(
     totals: &mut [S::F; R],
@@ -129,7 +130,8 @@ pub(super) unsafe fn add_scaled<S: Simd, Q: Quants, const R: usize>(
     }
 }
 
-/// Adds sums times `d` and the scales of their rows, with which the headers begin.
+/// Adds sums times `d` and the scales of their rows, with which the headers begin. A `d` has so few
+/// bits that what is taken back is exact.
 #[inline(always)]
 unsafe fn add_products<S: Simd, const R: usize>(
     totals: &mut [S::F; R],
@@ -138,12 +140,13 @@ unsafe fn add_products<S: Simd, const R: usize>(
     header: *const u8,
 ) {
     let mut products = [S::zero(); R];
+    let too_much = S::mul(d, S::splat(-BEGIN_F32));
     for (r, product) in products.iter_mut().enumerate() {
-        let scale = S::splat(*header.add(r * RECORD).cast::<f32>());
-        *product = S::mul(S::float(sums[r]), scale);
+        *product = S::fma(S::as_float(sums[r]), d, too_much);
     }
     for (r, total) in totals.iter_mut().enumerate() {
-        *total = S::fma(products[r], d, *total);
+        let scale = S::splat(*header.add(r * RECORD).cast::<f32>());
+        *total = S::fma(products[r], scale, *total);
     }
 }
 
@@ -241,7 +244,7 @@ unsafe fn integer_sums<S: Simd, Q: Quants, const R: usize>(
 /// The sums over a block of nibbles.
 #[inline(always)]
 unsafe fn nibble_sums<S: Simd, const R: usize>(weights: *const u8, record: *const u8) -> [S::I; R] {
-    let mut sums = [S::splat_int(0); R];
+    let mut sums = [S::begin_nibbles(); R];
     for v in 0..4 {
         let vector = S::load_weights(weights.add(64 * v));
         let (low, high) = (S::low_nibbles(vector), S::high_nibbles(vector));
@@ -268,7 +271,7 @@ unsafe fn byte_sums<S: Simd, const R: usize>(weights: *const u8, record: *const 
     let mut sums = [S::splat_int(0); R];
     for (r, sum) in sums.iter_mut().enumerate() {
         let header = record.add(r * RECORD).cast::<i32>();
-        *sum = S::start_bytes(*header.add(panel::OFFSET / 4));
+        *sum = S::begin_bytes(*header.add(panel::OFFSET / 4));
     }
     add_bytes::<S, R>(&mut sums, weights, record, 0..8);
     sums
@@ -285,8 +288,8 @@ unsafe fn half_sums<S: Simd, const R: usize>(
     for r in 0..R {
         let header = record.add(r * RECORD).cast::<i32>();
         let (whole, half) = (*header.add(panel::OFFSET / 4), *header.add(panel::HALF_OFFSET / 4));
-        first[r] = S::start_bytes(half);
-        second[r] = S::start_bytes(whole - half);
+        first[r] = S::begin_bytes(BEGIN + half);
+        second[r] = S::begin_bytes(whole - half);
     }
     add_bytes::<S, R>(&mut first, weights, record, 0..4);
     add_bytes::<S, R>(&mut second, weights, record, 4..8);

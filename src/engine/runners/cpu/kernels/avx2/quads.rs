@@ -11,7 +11,7 @@ use std::mem::MaybeUninit;
 use super::{Avx2, Pair};
 use crate::engine::runners::cpu::form::{BLOCK, COLUMNS};
 use crate::engine::runners::cpu::kernels::multiply::Product;
-use crate::engine::runners::cpu::kernels::simd::Simd;
+use crate::engine::runners::cpu::kernels::simd::{BEGIN, BEGIN_F32, Simd};
 use crate::engine::runners::cpu::kernels::table::QUAD;
 use crate::engine::runners::cpu::kernels::tile::{self, Ahead, Quants, Scales, TileCall};
 use crate::engine::runners::cpu::panel::{PANEL_ROWS, RECORD};
@@ -26,9 +26,12 @@ struct Spread {
     weights: [__m256i; 2 * BLOCK * COLUMNS / 32],
     /// What a sum is multiplied with.
     d: Pair<__m256>,
+    /// What is too much in the product, negative.
+    too_much: Pair<__m256>,
     /// What an activation is multiplied with besides.
     m: Pair<__m256>,
     ones: __m256i,
+    begin: __m256i,
 }
 
 /// Computes rows of a quantised tile without halves.
@@ -43,6 +46,7 @@ pub(super) unsafe fn quantised<Q: Quants>(call: &TileCall, rows: usize) {
     let mut spread = MaybeUninit::<Spread>::uninit();
     let spread = spread.as_mut_ptr();
     (&raw mut (*spread).ones).write(_mm256_set1_epi16(1));
+    (&raw mut (*spread).begin).write(_mm256_set1_epi32(BEGIN));
     let mut weights = call.weights;
     let mut scales = Scales::new::<Q>(call);
     let mut record = call.input;
@@ -52,6 +56,7 @@ pub(super) unsafe fn quantised<Q: Quants>(call: &TileCall, rows: usize) {
         spread_block::<Q>(weights, spread);
         let [d, m] = scales.next::<Avx2, Q>();
         (&raw mut (*spread).d).write(d);
+        (&raw mut (*spread).too_much).write(Avx2::mul(d, Avx2::splat(-BEGIN_F32)));
         if Q::MIN {
             (&raw mut (*spread).m).write(m);
         }

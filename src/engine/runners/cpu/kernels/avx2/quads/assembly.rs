@@ -106,28 +106,28 @@ macro_rules! add_bytes {
     };
 }
 
-/// Sums as floats, times the activations' scale.
+/// Sums times d, without what is too much.
 macro_rules! scale_sums {
-    ($row:literal, $x:literal, $y:literal, $at:literal) => {
+    ($row:literal, $x:literal, $y:literal) => {
         concat!(
-            broadcast!($row, $at),
-            concat!("vcvtdq2ps ymm", $x, ", ymm", $x, "\n"),
-            concat!("vcvtdq2ps ymm", $y, ", ymm", $y, "\n"),
-            concat!("vmulps ymm", $x, ", ymm", $x, ", ymm12\n"),
-            concat!("vmulps ymm", $y, ", ymm", $y, ", ymm12\n"),
+            concat!("vpaddd ymm", $x, ", ymm", $x, ", ymmword ptr [{spread} + {begin}]\n"),
+            concat!("vpaddd ymm", $y, ", ymm", $y, ", ymmword ptr [{spread} + {begin}]\n"),
+            concat!("vfmadd213ps ymm", $x, ", ymm8, ymm10\n"),
+            concat!("vfmadd213ps ymm", $y, ", ymm9, ymm11\n"),
         )
     };
 }
 
-/// Times d, and the totals added.
+/// Times the activations' scale, and the totals added.
 macro_rules! add_totals {
-    ($row:literal, $x:literal, $y:literal) => {
+    ($row:literal, $x:literal, $y:literal, $at:literal) => {
         concat!(
-            concat!("vfmadd213ps ymm", $x, ", ymm8, ymmword ptr [{totals} + ", $row, " * 64]\n"),
+            broadcast!($row, $at),
+            concat!("vfmadd213ps ymm", $x, ", ymm12, ymmword ptr [{totals} + ", $row, " * 64]\n"),
             concat!(
                 "vfmadd213ps ymm",
                 $y,
-                ", ymm9, ymmword ptr [{totals} + ",
+                ", ymm12, ymmword ptr [{totals} + ",
                 $row,
                 " * 64 + 32]\n"
             ),
@@ -223,7 +223,12 @@ macro_rules! byte_sums {
 /// Sums times d and the activations' scales, added to the totals.
 macro_rules! totals {
     ($rows:tt) => {
-        concat!(weights!(8, 9, "{d}"), rows!($rows, scale_sums, 32), rows!($rows, add_totals),)
+        concat!(
+            weights!(8, 9, "{d}"),
+            weights!(10, 11, "{too_much}"),
+            rows!($rows, scale_sums),
+            rows!($rows, add_totals, 32),
+        )
     };
 }
 
@@ -281,17 +286,17 @@ macro_rules! kernels {
                     (true, _) => kernel!(
                         (record, spread, totals),
                         [nibble_sums!($rows), totals!($rows), minima!($rows), end!($rows)],
-                        [d, m, ones]
+                        [d, too_much, m, ones, begin]
                     ),
                     (false, true) => kernel!(
                         (record, spread, totals),
                         [byte_sums!($rows), totals!($rows), minima!($rows), end!($rows)],
-                        [d, m, ones]
+                        [d, too_much, m, ones, begin]
                     ),
                     (false, false) => kernel!(
                         (record, spread, totals),
                         [byte_sums!($rows), totals!($rows), end!($rows)],
-                        [d, ones]
+                        [d, too_much, ones, begin]
                     ),
                 }
             }
