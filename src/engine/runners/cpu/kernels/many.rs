@@ -94,6 +94,7 @@ impl Multiplier {
     ///
     /// # Safety
     /// As [`TileCall`] says, for so many rows, the first ones of a panel that is there as a whole.
+    #[inline(always)]
     pub unsafe fn multiply(&mut self, form: Form, call: &TileCall, rows: usize) {
         let many = self.many.filter(|many| rows >= many.panel_rows);
         let kernel = many.and_then(|many| many.kernels[form as usize].as_ref());

@@ -47,6 +47,7 @@ impl Kernels {
     /// # Safety
     /// As [`TileCall`] says, for so many rows, on a machine that has these kernels.
     #[allow(unsafe_op_in_unsafe_fn, reason = "the contract is that of TileCall")]
+    #[inline(always)]
     pub unsafe fn multiply(&self, form: Form, call: &TileCall, rows: usize) {
         if let Some(multiply) = self.quads[form as usize].filter(|_| rows >= QUAD) {
             return multiply(call, rows);
