@@ -333,15 +333,17 @@ kernels!(
     ["avx2,fma,f16c"],
     [1, 2, 3, 4],
     [1, 2, 3],
-    [
-        Some(quads::quantised::<super::tile::U4>),
-        Some(quads::quantised::<super::tile::U4Super>),
-        Some(quads::quantised::<super::tile::U8>),
-        Some(quads::quantised::<super::tile::U8Min>),
-        Some(quads::quantised::<super::tile::U8MinSuper>),
-        None,
-        None,
-        None,
-        None,
-    ]
+    {
+        quads: [
+            Some(quads::quantised::<super::tile::U4>),
+            Some(quads::quantised::<super::tile::U4Super>),
+            Some(quads::quantised::<super::tile::U8>),
+            Some(quads::quantised::<super::tile::U8Min>),
+            Some(quads::quantised::<super::tile::U8MinSuper>),
+            None,
+            None,
+            None,
+            None,
+        ]
+    }
 );

@@ -8,6 +8,8 @@ use super::avx2::{eight_add, eight_add_int, eight_max};
 use super::simd::{BEGIN, Products, Simd};
 use super::table::kernels;
 
+mod quantise;
+
 /// AVX-512 F, BW, VL, DQ and VNNI.
 #[derive(Clone, Copy)]
 pub(super) struct Avx512;
@@ -239,5 +241,6 @@ impl Simd for Avx512 {
 kernels!(
     Avx512,
     ["avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,avx2,fma,f16c"],
-    [1, 2, 3, 4, 5, 6, 7, 8]
+    [1, 2, 3, 4, 5, 6, 7, 8],
+    { quantise: quantise::quantise }
 );

@@ -55,6 +55,9 @@ pub(super) unsafe fn norm<S: Simd>(
     }
 }
 
+/// What is smaller cannot be told from 0, and dividing by it could overflow.
+pub(super) const LEAST: f32 = 1e-30;
+
 /// Quantises a row to int8 with one scale for each block of 32.
 ///
 /// # Safety
@@ -70,9 +73,8 @@ pub(super) unsafe fn quantise<S: Simd>(
         let x = x.add(block * BLOCK);
         let (low, high) = (S::load(x), S::load(x.add(LANES)));
         let largest = S::greatest(S::max(S::abs(low), S::abs(high)));
-        // what is this small cannot be told from 0, and dividing by it could overflow
-        let factor = if largest > 1e-30 { 127.0 / largest } else { 0.0 };
-        let scale = if largest > 1e-30 { largest / 127.0 } else { 0.0 };
+        let factor = if largest > LEAST { 127.0 / largest } else { 0.0 };
+        let scale = if largest > LEAST { largest / 127.0 } else { 0.0 };
         let low = S::round(S::mul(low, S::splat(factor)));
         let high = S::round(S::mul(high, S::splat(factor)));
         let (low_sum, high_sum) = (S::sum_int(low), S::sum_int(high));

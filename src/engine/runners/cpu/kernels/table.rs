@@ -63,13 +63,16 @@ impl Kernels {
 }
 
 /// Compiles every kernel for an implementation of `Simd` with its target features: those of tiles
-/// for each number of rows whose results fit the registers. Where `$quads` has kernels for four
-/// rows and more, `$few` are the fewer ones.
+/// for each number of rows whose results fit the registers, and `$few` of those that may be `quads`.
+/// Kernels that the instruction set has of its own are named last.
 macro_rules! kernels {
     ($simd:ident, $features:tt, $rows:tt) => {
-        kernels!($simd, $features, $rows, $rows, [None; crate::engine::runners::cpu::form::FORMS.len()]);
+        kernels!($simd, $features, $rows, {});
     };
-    ($simd:ident, [$($features:literal)?], $rows:tt, $few:tt, $quads:expr) => {
+    ($simd:ident, $features:tt, $rows:tt, $own:tt) => {
+        kernels!($simd, $features, $rows, $rows, $own);
+    };
+    ($simd:ident, [$($features:literal)?], $rows:tt, $few:tt, {$($name:ident: $own:expr),*}) => {
         mod entries {
             #![allow(unsafe_op_in_unsafe_fn)]
             use super::$simd;
@@ -147,7 +150,10 @@ macro_rules! kernels {
         const _: () = super::table::check::<$simd>(&$few);
 
         /// The table of these kernels.
-        pub(super) static KERNELS: super::table::Kernels = super::table::Kernels {
+        pub(super) static KERNELS: super::table::Kernels =
+            super::table::Kernels { $($name: $own,)* ..COMPILED };
+
+        const COMPILED: super::table::Kernels = super::table::Kernels {
             tiles: [
                 super::table::by_rows!(quantised, U4, $few),
                 super::table::by_rows!(quantised, U4Super, $few),
@@ -159,7 +165,7 @@ macro_rules! kernels {
                 super::table::by_rows!(dense, F16, $rows),
                 super::table::by_rows!(dense, Bf16, $rows),
             ],
-            quads: $quads,
+            quads: [None; crate::engine::runners::cpu::form::FORMS.len()],
             many: None,
             norm: entries::norm,
             quantise: entries::quantise,

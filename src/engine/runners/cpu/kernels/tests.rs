@@ -559,15 +559,34 @@ fn the_norm_is_rms_norm() {
     }
 }
 
+/// More blocks of a row than are quantised together.
+const BLOCKS: usize = 7;
+
 #[test]
 fn blocks_of_zeros_and_of_almost_nothing_quantise_to_zeros() {
     for value in [0.0f32, 1e-38, f32::from_bits(1)] {
         for (_, kernels) in others().chain([(Isa::Scalar, SCALAR)]) {
-            let mut records = records(kernels, &[value; BLOCK], 1);
-            let begin = records[panel::OFFSET..][..4].as_mut();
-            assert_eq!(begin, BEGIN.to_le_bytes());
-            begin.fill(0);
-            assert!(records.iter().all(|byte| *byte == 0));
+            let records = records(kernels, &[value; BLOCKS * BLOCK], BLOCKS);
+            for record in records.chunks(RECORD_STRIDE).map(|records| &records[..RECORD]) {
+                let mut expected = [0; RECORD];
+                expected[panel::OFFSET..][..4].copy_from_slice(&BEGIN.to_le_bytes());
+                assert_eq!(record, expected);
+            }
+        }
+    }
+}
+
+#[test]
+fn a_block_that_is_not_all_numbers_is_quantised_alike_beside_any_others() {
+    let odd = [f32::NAN, f32::INFINITY, f32::NEG_INFINITY, f32::MAX, -f32::NAN];
+    let mut x = floats(5, BLOCKS * BLOCK);
+    x.iter_mut().step_by(37).zip(odd).for_each(|(x, odd)| *x = odd);
+    for (isa, kernels) in others().chain([(Isa::Scalar, SCALAR)]) {
+        let together = records(kernels, &x, BLOCKS);
+        for (block, x) in x.chunks(BLOCK).enumerate() {
+            let alone = records(kernels, x, 1);
+            let record = &together[block * RECORD_STRIDE..][..RECORD];
+            assert_eq!(record, &alone[..RECORD], "{isa:?}, block {block}");
         }
     }
 }
