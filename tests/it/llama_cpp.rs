@@ -75,8 +75,7 @@ const BEGINNINGS: [&str; 20] = [
 const TOKENS: usize = 48;
 /// Log-probabilities this close may change places when activations are rounded to int8.
 const NEAR_TIE: f64 = 0.3;
-/// llama.cpp with AMX is further from f32: it puts two 0.35 apart that its f32 and ours have in the
-/// other order.
+/// llama.cpp with AMX has put two 0.35 apart that its f32 and ours have in the other order.
 const NEAR_TIE_OF_AMX: f64 = 0.5;
 /// First tokens that may be another one of a near tie. llama.cpp rounds to int8 too, and its builds
 /// differ: of 24 prompts 2 (AVX-512), 1 (AMX) and 0 (AVX2) with our int8, 0, 1 and 2 with our f32; of
@@ -85,6 +84,7 @@ const MOST_NEAR_TIES: usize = 3;
 /// Of an exact server the log-probabilities are ours but for the order of f32 sums: measured 0.0002.
 const EXACT: f64 = 0.002;
 
+/// That of the server, which uses AMX where the machine has it.
 fn near_tie() -> f64 {
     let flags = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
     if flags.contains(" amx_int8") { NEAR_TIE_OF_AMX } else { NEAR_TIE }

@@ -94,7 +94,7 @@ impl Input {
     ///
     /// Always inlined, as what it calls up to the kernel is: a call's fields, copied by two from where
     /// they were just stored one by one, are waited for until all results before have left the
-    /// processor, which is 5 % of a prompt's time.
+    /// processor, which was 5 % of a prompt's time.
     ///
     /// # Safety
     /// `weights` is a tile of `form`; the rows were checked by [`Input::new`]; `place` is good for

@@ -63,8 +63,8 @@ impl Kernels {
 }
 
 /// Compiles every kernel for an implementation of `Simd` with its target features: those of tiles
-/// for each number of rows whose results fit the registers, and `$few` of those that may be `quads`.
-/// Kernels that the instruction set has of its own are named last.
+/// for each number of rows whose results fit the registers, and `$few` instead for the forms that
+/// may have `quads`. Kernels that the instruction set has of its own are named last.
 macro_rules! kernels {
     ($simd:ident, $features:tt, $rows:tt) => {
         kernels!($simd, $features, $rows, {});

@@ -578,15 +578,19 @@ fn blocks_of_zeros_and_of_almost_nothing_quantise_to_zeros() {
 
 #[test]
 fn a_block_that_is_not_all_numbers_is_quantised_alike_beside_any_others() {
-    let odd = [f32::NAN, f32::INFINITY, f32::NEG_INFINITY, f32::MAX, -f32::NAN];
-    let mut x = floats(5, BLOCKS * BLOCK);
-    x.iter_mut().step_by(37).zip(odd).for_each(|(x, odd)| *x = odd);
-    for (isa, kernels) in others().chain([(Isa::Scalar, SCALAR)]) {
-        let together = records(kernels, &x, BLOCKS);
-        for (block, x) in x.chunks(BLOCK).enumerate() {
-            let alone = records(kernels, x, 1);
-            let record = &together[block * RECORD_STRIDE..][..RECORD];
-            assert_eq!(record, &alone[..RECORD], "{isa:?}, block {block}");
+    let odd = [f32::NAN, -f32::NAN, f32::INFINITY, f32::NEG_INFINITY, f32::MAX];
+    for (place, odd) in (0..BLOCKS * BLOCK).flat_map(|place| odd.map(|odd| (place, odd))) {
+        let mut x = floats(5, BLOCKS * BLOCK);
+        x[place] = odd;
+        for (isa, kernels) in others().chain([(Isa::Scalar, SCALAR)]) {
+            let mut together = vec![0; BLOCKS * RECORD];
+            // SAFETY: there are so many blocks and records, which lie side by side.
+            unsafe { (kernels.quantise)(x.as_ptr(), BLOCKS, together.as_mut_ptr(), RECORD) };
+            for (block, x) in x.chunks(BLOCK).enumerate() {
+                let alone = records(kernels, x, 1);
+                let record = &together[block * RECORD..][..RECORD];
+                assert_eq!(record, &alone[..RECORD], "{isa:?}, {odd} at {place}, block {block}");
+            }
         }
     }
 }

@@ -1,8 +1,11 @@
-//! Four blocks of activations quantised together: a vector's greatest number and its sum take as many
-//! steps for four vectors as for two.
+//! Four blocks of activations quantised together: where four vectors are folded at once, they take half
+//! the steps of one after the other.
 //!
 //! What is computed is what [`rows::quantise`] computes, in its order.
-#![allow(unsafe_op_in_unsafe_fn, reason = "the contract of every function is its contract")]
+#![allow(
+    unsafe_op_in_unsafe_fn,
+    reason = "the contract of every function is that of rows::quantise"
+)]
 
 use std::arch::x86_64::*;
 
@@ -30,8 +33,7 @@ pub(super) unsafe fn quantise(x: *const f32, blocks: usize, record: *mut u8, str
     );
 }
 
-#[inline]
-#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,avx2,fma,f16c")]
+#[inline(always)]
 unsafe fn four(x: *const f32, record: *mut u8, stride: usize) {
     let mut largest = [Avx512::zero(); FOUR];
     for (block, largest) in largest.iter_mut().enumerate() {
@@ -40,9 +42,9 @@ unsafe fn four(x: *const f32, record: *mut u8, stride: usize) {
         *largest = Avx512::max(Avx512::abs(low), Avx512::abs(high));
     }
     let largest = greatest(largest);
-    let is_some = _mm_cmp_ps_mask::<_CMP_GT_OQ>(largest, _mm_set1_ps(LEAST));
-    let factors = _mm_maskz_div_ps(is_some, _mm_set1_ps(127.0), largest);
-    let scales = _mm_maskz_div_ps(is_some, largest, _mm_set1_ps(127.0));
+    let counts = _mm_cmp_ps_mask::<_CMP_GT_OQ>(largest, _mm_set1_ps(LEAST));
+    let factors = _mm_maskz_div_ps(counts, _mm_set1_ps(127.0), largest);
+    let scales = _mm_maskz_div_ps(counts, largest, _mm_set1_ps(127.0));
     let mut halves = [[_mm512_setzero_si512(); FOUR]; 2];
     for block in 0..FOUR {
         let which = _mm512_set1_epi32(block as i32);

@@ -1,9 +1,9 @@
 //! A spread block times one to four rows.
 //!
 //! Registers 0 to 3 hold the sums of columns 0 to 7 of each row, 4 to 7 those of columns 8 to 15,
-//! 8 to 11 weights and then scales, 12 and 13 activations and products, 15 ones. The compiler,
-//! which may add integers in any order, begins all products before it adds any, and so keeps
-//! half of the sums in memory. Here the order is written down.
+//! 8 to 11 weights, then d and what is too much, then minima, 12 and 13 activations and products,
+//! 15 ones. The compiler, which may add integers in any order, begins all products before it adds any,
+//! and so keeps half of the sums in memory. Here the order is written down.
 
 use std::arch::asm;
 use std::mem::offset_of;
