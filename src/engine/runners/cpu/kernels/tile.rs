@@ -131,8 +131,14 @@ pub(super) unsafe fn add_scaled<S: Simd, Q: Quants, const R: usize>(
     }
 }
 
-/// Adds sums times `d` and the scales of their rows, with which the headers begin. A `d` has so few
-/// bits that what is taken back is exact.
+/// What is too much in a sum's product with `d`, negative: what [`BEGIN`] is as a float, times `d`,
+/// which has so few bits that this is exact.
+#[inline(always)]
+pub(super) unsafe fn too_much<S: Simd>(d: S::F) -> S::F {
+    S::mul(d, S::splat(-BEGIN_F32))
+}
+
+/// Adds sums times `d` and the scales of their rows, with which the headers begin.
 #[inline(always)]
 unsafe fn add_products<S: Simd, const R: usize>(
     totals: &mut [S::F; R],
@@ -141,7 +147,7 @@ unsafe fn add_products<S: Simd, const R: usize>(
     header: *const u8,
 ) {
     let mut products = [S::zero(); R];
-    let too_much = S::mul(d, S::splat(-BEGIN_F32));
+    let too_much = too_much::<S>(d);
     for (r, product) in products.iter_mut().enumerate() {
         *product = S::fma(S::as_float(sums[r]), d, too_much);
     }

@@ -11,7 +11,7 @@ use std::mem::MaybeUninit;
 use super::{Avx2, Pair};
 use crate::engine::runners::cpu::form::{BLOCK, COLUMNS};
 use crate::engine::runners::cpu::kernels::multiply::Product;
-use crate::engine::runners::cpu::kernels::simd::{BEGIN, BEGIN_F32, Simd};
+use crate::engine::runners::cpu::kernels::simd::{BEGIN, Simd};
 use crate::engine::runners::cpu::kernels::table::QUAD;
 use crate::engine::runners::cpu::kernels::tile::{self, Ahead, Quants, Scales, TileCall};
 use crate::engine::runners::cpu::panel::{PANEL_ROWS, RECORD};
@@ -26,7 +26,7 @@ struct Spread {
     weights: [__m256i; 2 * BLOCK * COLUMNS / 32],
     /// What a sum is multiplied with.
     d: Pair<__m256>,
-    /// What is too much in the product, negative.
+    /// What [`tile::too_much`] says.
     too_much: Pair<__m256>,
     /// What an activation is multiplied with besides.
     m: Pair<__m256>,
@@ -56,7 +56,7 @@ pub(super) unsafe fn quantised<Q: Quants>(call: &TileCall, rows: usize) {
         spread_block::<Q>(weights, spread);
         let [d, m] = scales.next::<Avx2, Q>();
         (&raw mut (*spread).d).write(d);
-        (&raw mut (*spread).too_much).write(Avx2::mul(d, Avx2::splat(-BEGIN_F32)));
+        (&raw mut (*spread).too_much).write(tile::too_much::<Avx2>(d));
         if Q::MIN {
             (&raw mut (*spread).m).write(m);
         }
