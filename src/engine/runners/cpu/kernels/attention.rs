@@ -218,16 +218,20 @@ impl Place<'_> {
     #[allow(unsafe_op_in_unsafe_fn, reason = "one contract for the whole function")]
     unsafe fn keep(&self) {
         let (width, dim) = (self.heads.width(), self.heads.dim);
-        let (key, value) = (self.scratch, self.scratch.add(width));
+        let (key, padded) = (self.scratch, self.scratch.add(width));
         let exact = self.heads.exact;
         let keep = if exact { self.kernels.keep_exactly } else { self.kernels.keep };
         let [_, k, v] = self.inputs.columns.map(|column| column + self.unit.head * dim);
         for at in 0..self.unit.rows {
             let (row, position) = (self.unit.row + at, self.unit.position + at);
             let qkv = self.inputs.qkv.row(row);
-            self.load(&qkv[k..][..dim], key);
-            self.load(&qkv[v..][..dim], value);
-            self.turn(key, row, 1, 1.0);
+            self.turn(&qkv[k..][..dim], key, row, 1, 1.0);
+            let mut value = qkv[v..][..dim].as_ptr();
+            if dim < width {
+                std::ptr::copy_nonoverlapping(value, padded, dim);
+                self.pad(padded);
+                value = padded.cast_const();
+            }
             let block = position / POSITIONS * self.heads.cache_bytes(POSITIONS);
             keep(key, value, width, self.blocks.add(block), position % POSITIONS);
         }
@@ -248,10 +252,13 @@ impl Place<'_> {
             let from = &self.inputs.qkv.row(row + at)[self.inputs.columns[0] + first..];
             for (h, from) in from.chunks_exact(dim).take(group).enumerate() {
                 let query = queries.add((at * group + h) * width);
-                self.load(from, query);
-                self.turn(query, row + at, 0, self.layer.scale);
+                self.turn(from, query, row + at, 0, self.layer.scale);
             }
         }
+        // heads that are padded have no room among those of others
+        let place = self.out.add(row * self.out_stride + first);
+        let (out, out_stride) =
+            if dim == width { (place, self.out_stride) } else { (results, group * width) };
         let exact = self.heads.exact;
         let attend = if exact { self.kernels.attend_exactly } else { self.kernels.attend };
         attend(&HeadsCall {
@@ -264,36 +271,42 @@ impl Place<'_> {
             window: self.layer.window.unwrap_or(usize::MAX),
             scores: results.add(rows * group * width),
             scores_stride: self.inputs.capacity.next_multiple_of(POSITIONS),
-            out: results,
+            out,
+            out_stride,
             next: self.next,
         });
+        if dim == width {
+            return;
+        }
         for at in 0..rows {
-            let out = self.out.add((row + at) * self.out_stride + first);
             for h in 0..group {
                 let result = results.add((at * group + h) * width);
-                std::ptr::copy_nonoverlapping(result, out.add(h * dim), dim);
+                let place = place.add(at * self.out_stride + h * dim);
+                std::ptr::copy_nonoverlapping(result, place, dim);
             }
         }
     }
 
-    /// Copies a head and pads it with zeros.
+    /// Puts zeros after a head.
     #[allow(unsafe_op_in_unsafe_fn, reason = "the contract of compute")]
-    unsafe fn load(&self, head: &[f32], to: *mut f32) {
-        std::ptr::copy_nonoverlapping(head.as_ptr(), to, head.len());
-        for at in head.len()..self.heads.width() {
-            *to.add(at) = 0.0;
+    unsafe fn pad(&self, head: *mut f32) {
+        for at in self.heads.dim..self.heads.width() {
+            *head.add(at) = 0.0;
         }
     }
 
-    /// Normalises a head where the layer does, and turns it by the row's angles.
+    /// Normalises a head where the layer does, turns it by the row's angles and pads it.
     #[allow(unsafe_op_in_unsafe_fn, reason = "the contract of compute")]
-    unsafe fn turn(&self, head: *mut f32, row: usize, which: usize, factor: f32) {
+    unsafe fn turn(&self, head: &[f32], to: *mut f32, row: usize, which: usize, factor: f32) {
         let half = self.heads.dim / 2;
+        let mut from = head.as_ptr();
         if let Some(norms) = &self.layer.norms {
             let norm = norms[which];
-            (self.kernels.norm)(head, norm.weight.as_ptr(), self.heads.dim, norm.eps, head);
+            (self.kernels.norm)(from, norm.weight.as_ptr(), self.heads.dim, norm.eps, to);
+            from = to.cast_const();
         }
         let angles = self.inputs.angles.row(row);
-        (self.kernels.rope)(head, angles.as_ptr(), angles[half..].as_ptr(), half, factor);
+        (self.kernels.rope)(from, angles.as_ptr(), angles[half..].as_ptr(), half, factor, to);
+        self.pad(to);
     }
 }

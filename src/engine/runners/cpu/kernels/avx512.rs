@@ -7,7 +7,9 @@ use std::arch::x86_64::*;
 use super::avx2::{eight_add, eight_add_int, eight_max};
 use super::simd::{BEGIN, Products, Simd};
 use super::table::kernels;
+use super::tile;
 
+mod panel;
 mod quantise;
 
 /// AVX-512 F, BW, VL, DQ and VNNI.
@@ -87,7 +89,8 @@ impl Simd for Avx512 {
 
     #[inline(always)]
     unsafe fn load_f16(from: *const u16) -> Self::F {
-        _mm512_cvtph_ps(_mm256_loadu_si256(from.cast()))
+        // exact in any direction; with this one the instruction itself may read memory
+        _mm512_cvt_roundph_ps::<_MM_FROUND_CUR_DIRECTION>(_mm256_loadu_si256(from.cast()))
     }
 
     #[inline(always)]
@@ -242,5 +245,18 @@ kernels!(
     Avx512,
     ["avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,avx2,fma,f16c"],
     [1, 2, 3, 4, 5, 6, 7, 8],
-    { quantise: quantise::quantise }
+    {
+        quantise: quantise::quantise,
+        panel: [
+            Some(panel::quantised::<tile::U4>),
+            Some(panel::quantised::<tile::U4Super>),
+            Some(panel::quantised::<tile::U8>),
+            Some(panel::quantised::<tile::U8Min>),
+            Some(panel::quantised::<tile::U8MinSuper>),
+            None,
+            None,
+            None,
+            None,
+        ]
+    }
 );

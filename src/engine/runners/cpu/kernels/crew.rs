@@ -151,18 +151,3 @@ impl Parts {
         self.memory.pointer().wrapping_add(thread * self.length)
     }
 }
-
-/// The lines of the next weights that a call brings near: call `at` of `count`.
-#[derive(Clone, Copy)]
-pub(super) struct Ahead {
-    pub address: *const u8,
-    pub lines: usize,
-}
-
-impl Ahead {
-    /// Spreads the `bytes` that follow at `next` over `count` calls.
-    pub fn part(next: *const u8, bytes: usize, at: usize, count: usize) -> Self {
-        let lines = bytes.div_ceil(64).div_ceil(count);
-        Self { address: next.wrapping_add(at * lines * 64), lines }
-    }
-}

@@ -8,11 +8,15 @@ use std::iter::from_fn;
 use std::ops::Range;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// Rows from which pieces are taken one at a time. With fewer, a piece takes no longer than it
+/// Rows from which pieces are taken a few at a time. With fewer, a piece takes no longer than it
 /// takes to ask whose it is, and each thread takes all of its own at once.
-const SINGLY: usize = 4;
+const SHARED: usize = 4;
 /// More pieces than there are.
 const ALL: usize = 1 << 32;
+/// Most pieces that are taken at a time then, and the share of those left that is: the last ones are
+/// taken singly. Whoever takes waits until all that it has written has left the processor.
+const MOST: usize = 4;
+const SHARE: usize = 8;
 
 /// How far each thread's pieces have been taken; reused from phase to phase.
 #[derive(Debug)]
@@ -32,7 +36,7 @@ impl Deal {
     /// Begins a phase over this many rows.
     pub fn begin(&mut self, rows: usize) -> Pieces<'_> {
         self.0.iter_mut().for_each(|counter| *counter.0.get_mut() = 0);
-        Pieces { taken: &self.0, grain: if rows < SINGLY { ALL } else { 1 } }
+        Pieces { taken: &self.0, least: if rows < SHARED { ALL } else { 1 } }
     }
 }
 
@@ -40,7 +44,7 @@ impl Deal {
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Pieces<'a> {
     taken: &'a [Counter],
-    grain: usize,
+    least: usize,
 }
 
 impl<'a> Pieces<'a> {
@@ -56,8 +60,11 @@ impl<'a> Pieces<'a> {
         std::iter::once(thread).chain(others).flat_map(move |owner| {
             let end = count(owner);
             from_fn(move || {
-                let begin = self.taken[owner].0.fetch_add(self.grain, Ordering::Relaxed);
-                (begin < end).then(|| (owner, begin..end.min(begin.saturating_add(self.grain))))
+                let taken = &self.taken[owner].0;
+                let left = end.saturating_sub(taken.load(Ordering::Relaxed));
+                let some = (left / SHARE).min(MOST).max(self.least);
+                let begin = taken.fetch_add(some, Ordering::Relaxed);
+                (begin < end).then(|| (owner, begin..end.min(begin.saturating_add(some))))
             })
         })
     }

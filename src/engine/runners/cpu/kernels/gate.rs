@@ -1,8 +1,9 @@
 //! Phase: the gated half of the feed-forward part, each thread its own units of 32 columns.
 
-use super::crew::{Ahead, Crew};
+use super::crew::Crew;
 use super::many::Multiplier;
 use super::multiply::{Input, Product, panels};
+use super::near::Lines;
 use super::prepare::Output;
 use super::table::{GateFn, Kernels};
 use super::upcoming::{self, Errand, Upcoming};
@@ -114,8 +115,8 @@ impl Phase<'_> {
             let next = tiles.as_ptr().wrapping_add(pair);
             for (at, rows) in panels(self.rows).enumerate() {
                 for (which, product) in products.iter_mut().enumerate() {
-                    errand.step();
-                    let ahead = Ahead::part(next, pair, 2 * at + which, self.products() / 2);
+                    let weights = Lines::part(next, pair, 2 * at + which, self.products() / 2);
+                    let ahead = [weights, errand.step()];
                     let (form, place) = (forms[which], product.place());
                     // the tile is whole, and `input` was checked for these rows
                     let tile = tiles[which * bytes[0]..].as_ptr();

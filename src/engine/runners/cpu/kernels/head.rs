@@ -3,9 +3,10 @@
 //! Where only the best token is wanted, logits are never stored: each thread keeps the best
 //! value of every lane, and the winners are compared at the end. Ties go to the lowest id.
 
-use super::crew::{Ahead, Crew, Shared};
+use super::crew::{Crew, Shared};
 use super::many::Multiplier;
 use super::multiply::{Input, Product, panels};
+use super::near::Lines;
 use super::rows::Best;
 use super::simd::LANES;
 use crate::engine::runners::cpu::activations::Activations;
@@ -115,7 +116,7 @@ impl Crew {
             let tile_weights = weights.tiles(owner, tile.offset, tile.bytes).as_ptr();
             let next = tile_weights.wrapping_add(tile.bytes);
             for (at, rows) in panels(rows).enumerate() {
-                let ahead = Ahead::part(next, tile.bytes, at, count);
+                let ahead = [Lines::part(next, tile.bytes, at, count), Lines::NONE];
                 let (form, place) = (tile.form, product.place());
                 // SAFETY: the tile is whole, and `input` was checked for these rows.
                 unsafe {

@@ -93,7 +93,7 @@ pub(in crate::engine::runners::cpu) const TILE: usize = 12;
 /// `queries` are `rows * heads` rows of `width` elements, already turned and scaled; `blocks` are
 /// the blocks of this slot, layer and key-value head, from position 0, up to that of the last
 /// row; `scores` is good for `rows * heads` rows of `scores_stride`, which covers the blocks that
-/// are seen by any row; `out` for `rows * heads` rows of `width`. `width` is a multiple of 16;
+/// are seen by any row; `out` for `rows` rows of `heads * width`, `out_stride` apart. `width` is a multiple of 16;
 /// `rows`, `heads`, `end` and `window` are at least 1.
 pub(super) struct HeadsCall {
     pub queries: *const f32,
@@ -109,6 +109,7 @@ pub(super) struct HeadsCall {
     pub scores: *mut f32,
     pub scores_stride: usize,
     pub out: *mut f32,
+    pub out_stride: usize,
     /// The keys that are needed next.
     pub next: *const u8,
 }
@@ -266,6 +267,31 @@ unsafe fn part<S: Simd, E: Element, const H: usize, const V: usize>(
     }
 }
 
+/// What is added to scores, at such an offset that those seen are added 0.
+static HIDING: [f32; 3 * LANES] = {
+    let mut hiding = [f32::NEG_INFINITY; 3 * LANES];
+    let mut at = LANES;
+    while at < 2 * LANES {
+        hiding[at] = 0.0;
+        at += 1;
+    }
+    hiding
+};
+
+/// Makes the scores of positions that are not seen -inf, whatever they were. The vector's first
+/// position is `first`.
+#[inline(always)]
+unsafe fn hide<S: Simd>(scores: S::F, first: usize, seen: &Range<usize>) -> S::F {
+    let unseen = seen.start.saturating_sub(first).min(LANES);
+    let until_end = seen.end.saturating_sub(first).min(LANES);
+    let mut scores = scores;
+    for offset in [LANES - unseen, 2 * LANES - until_end] {
+        let hiding = S::load(HIDING.as_ptr().add(offset));
+        scores = S::add(S::keep_from(scores, hiding, S::zero()), hiding);
+    }
+    scores
+}
+
 /// Turns a query's scores into weights, and gives what they are to be multiplied by to sum to 1.
 #[inline(always)]
 unsafe fn softmax<S: Simd>(call: &HeadsCall, query: usize, all: &Range<usize>) -> f32 {
@@ -273,12 +299,15 @@ unsafe fn softmax<S: Simd>(call: &HeadsCall, query: usize, all: &Range<usize>) -
     let base = seen.start / POSITIONS * POSITIONS;
     let length = seen.end.next_multiple_of(POSITIONS) - base;
     let scores = call.scores.add(query * call.scores_stride + base - all.start * POSITIONS);
-    for hidden in (0..seen.start - base).chain(seen.end - base..length) {
-        *scores.add(hidden) = f32::NEG_INFINITY;
-    }
     let mut greatest = S::splat(f32::NEG_INFINITY);
     for at in (0..length).step_by(LANES) {
-        greatest = S::max(S::load(scores.add(at)), greatest);
+        let mut vector = S::load(scores.add(at));
+        let first = base + at;
+        if first < seen.start || first + LANES > seen.end {
+            vector = hide::<S>(vector, first, &seen);
+            S::store(scores.add(at), vector);
+        }
+        greatest = S::max(vector, greatest);
     }
     let greatest = S::splat(S::greatest(greatest));
     let mut sum = S::zero();
@@ -340,14 +369,19 @@ unsafe fn mix<S: Simd, E: Element, const H: usize, const C: usize>(
         // what every query sees lies between what some see
         let all_begun = from.max(last.start).min(to);
         let common = all_begun..first.end.clamp(all_begun, to);
-        columns.add::<S, E, H, C, false>(call, from..common.start, &mut sums);
-        columns.add::<S, E, H, C, true>(call, common.clone(), &mut sums);
-        columns.add::<S, E, H, C, false>(call, common.end..to, &mut sums);
+        columns.add_where_seen::<S, E, H, C>(call, from..common.start, &mut sums);
+        columns.add_to_all::<S, E, H, C>(call, common.clone(), &mut sums);
+        columns.add_where_seen::<S, E, H, C>(call, common.end..to, &mut sums);
     }
+    let (mut row, mut head) = (query / call.heads, query % call.heads);
     for (h, sums) in sums.iter().enumerate() {
-        let out = call.out.add((query + h) * call.width + column);
+        let out = call.out.add(row * call.out_stride + head * call.width + column);
         for (c, sum) in sums.iter().enumerate() {
             S::store(out.add(c * LANES), S::mul(*sum, S::splat(shares[h])));
+        }
+        head += 1;
+        if head == call.heads {
+            (row, head) = (row + 1, 0);
         }
     }
 }
@@ -363,34 +397,66 @@ struct Columns {
 }
 
 impl Columns {
-    /// Adds the values of some positions of the block, which every query sees or (not `ALL`) some.
+    /// Adds the values of some positions of the block, which every query sees.
     #[inline(always)]
-    unsafe fn add<S: Simd, E: Element, const H: usize, const C: usize, const ALL: bool>(
+    unsafe fn add_to_all<S: Simd, E: Element, const H: usize, const C: usize>(
         &self,
         call: &HeadsCall,
         positions: Range<usize>,
         sums: &mut [[S::F; C]; H],
     ) {
+        // in registers meanwhile, and not in memory for the sake of those that are added singly
+        let mut all = *sums;
         for position in positions {
             let at = position - self.begin;
             let place = at * call.width * E::BYTES;
             for line in 0..(C * LANES * E::BYTES).div_ceil(64) {
                 near::first_level(self.ahead.wrapping_add(place + 64 * line));
             }
-            let mut vectors = [S::zero(); C];
-            for (c, vector) in vectors.iter_mut().enumerate() {
-                *vector = E::load::<S>(self.values.add(place + c * LANES * E::BYTES));
-            }
-            for (h, sums) in sums.iter_mut().enumerate() {
-                // what is not seen is not added: what follows may be no number
-                if ALL || call.seen(self.query + h).contains(&position) {
-                    let weight = S::broadcast(self.weights.add(h * call.scores_stride + at));
-                    for c in 0..C {
-                        sums[c] = S::fma(weight, vectors[c], sums[c]);
-                    }
+            let vectors = self.vectors::<S, E, C>(place);
+            for (h, sums) in all.iter_mut().enumerate() {
+                let weight = S::broadcast(self.weights.add(h * call.scores_stride + at));
+                for c in 0..C {
+                    sums[c] = S::fma(weight, vectors[c], sums[c]);
                 }
             }
         }
+        *sums = all;
+    }
+
+    /// Adds the values of some positions of the block to the queries that see them. What is not
+    /// seen is not added: it may be no number.
+    #[inline(always)]
+    unsafe fn add_where_seen<S: Simd, E: Element, const H: usize, const C: usize>(
+        &self,
+        call: &HeadsCall,
+        positions: Range<usize>,
+        sums: &mut [[S::F; C]; H],
+    ) {
+        if positions.is_empty() {
+            return;
+        }
+        for (h, sums) in sums.iter_mut().enumerate() {
+            let seen = call.seen(self.query + h);
+            for position in positions.start.max(seen.start)..positions.end.min(seen.end) {
+                let at = position - self.begin;
+                let vectors = self.vectors::<S, E, C>(at * call.width * E::BYTES);
+                let weight = S::broadcast(self.weights.add(h * call.scores_stride + at));
+                for c in 0..C {
+                    sums[c] = S::fma(weight, vectors[c], sums[c]);
+                }
+            }
+        }
+    }
+
+    /// The columns of the position whose values are at an offset.
+    #[inline(always)]
+    unsafe fn vectors<S: Simd, E: Element, const C: usize>(&self, place: usize) -> [S::F; C] {
+        let mut vectors = [S::zero(); C];
+        for (c, vector) in vectors.iter_mut().enumerate() {
+            *vector = E::load::<S>(self.values.add(place + c * LANES * E::BYTES));
+        }
+        vectors
     }
 }
 

@@ -2,8 +2,9 @@
 
 use std::ops::Range;
 
-use super::crew::{Ahead, Crew, Shared};
+use super::crew::{Crew, Shared};
 use super::many::Multiplier;
+use super::near::Lines;
 use super::tile::TileCall;
 use crate::engine::runners::cpu::activations::Activations;
 use crate::engine::runners::cpu::form::{COLUMNS, Form};
@@ -107,7 +108,7 @@ impl Input {
         form: Form,
         weights: *const u8,
         rows: Range<usize>,
-        ahead: Ahead,
+        ahead: [Lines; 2],
         place: Place,
     ) {
         // SAFETY: within what `new` has checked.
@@ -127,8 +128,7 @@ impl Input {
             out_stride: place.stride,
             base: place.base,
             base_stride: place.base_stride,
-            ahead: ahead.address,
-            lines: ahead.lines,
+            ahead,
         };
         // SAFETY: the caller and `new` vouch for the addresses, and panels are there as a whole.
         unsafe { by.multiply(form, &call, rows.len()) }
@@ -175,7 +175,7 @@ impl Crew {
                     Then::Store(Some(bias)) => (bias[tile.column..].as_ptr(), 0),
                     Then::Add => (out.cast_const(), stride),
                 };
-                let ahead = Ahead::part(next, tile.bytes, at, count);
+                let ahead = [Lines::part(next, tile.bytes, at, count), Lines::NONE];
                 // SAFETY: the tile is whole, and `input` was checked for these rows. These 16
                 // columns of these rows exist, and they belong to whoever took this tile; the
                 // bias is as long as the result is wide.

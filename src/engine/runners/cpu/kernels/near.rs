@@ -2,6 +2,35 @@
 //!
 //! Any address may be given: nothing is read, and where nothing is mapped nothing happens.
 
+use std::ops::Range;
+
+/// Bytes of a cache line.
+pub(super) const LINE: usize = 64;
+
+/// Cache lines that lie one after the other.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Lines {
+    pub address: *const u8,
+    pub count: usize,
+}
+
+impl Lines {
+    pub const NONE: Self = Self { address: std::ptr::null(), count: 0 };
+
+    /// Part `at` of `parts` of so many bytes.
+    pub fn part(address: *const u8, bytes: usize, at: usize, parts: usize) -> Self {
+        let count = bytes.div_ceil(LINE).div_ceil(parts);
+        Self { address: address.wrapping_add(at * count * LINE), count }
+    }
+
+    /// The share of `some` of `all`.
+    #[inline(always)]
+    pub fn share(self, some: &Range<usize>, all: usize) -> Self {
+        let (first, last) = (self.count * some.start / all, self.count * some.end / all);
+        Self { address: self.address.wrapping_add(first * LINE), count: last - first }
+    }
+}
+
 /// Asks for a line in the cache of the first level, for what is read soon.
 #[inline(always)]
 pub(super) fn first_level(address: *const u8) {

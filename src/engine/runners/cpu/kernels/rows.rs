@@ -138,14 +138,15 @@ pub(super) unsafe fn gelu_gate<S: Simd>(
 /// Turns the pairs (i, half + i) of a head by their angles, and multiplies by `factor`.
 ///
 /// # Safety
-/// `x` is good for `2 * half` elements, `cos` and `sin` for `half`.
+/// `x` and `out`, which may be the same, are good for `2 * half` elements, `cos` and `sin` for `half`.
 #[inline(always)]
 pub(super) unsafe fn rope<S: Simd>(
-    x: *mut f32,
+    x: *const f32,
     cos: *const f32,
     sin: *const f32,
     half: usize,
     factor: f32,
+    out: *mut f32,
 ) {
     let whole = half / LANES * LANES;
     let scale = S::splat(factor);
@@ -154,14 +155,14 @@ pub(super) unsafe fn rope<S: Simd>(
         let (cos, sin) = (S::load(cos.add(i)), S::load(sin.add(i)));
         let first = S::sub(S::mul(a, cos), S::mul(b, sin));
         let second = S::add(S::mul(b, cos), S::mul(a, sin));
-        S::store(x.add(i), S::mul(first, scale));
-        S::store(x.add(half + i), S::mul(second, scale));
+        S::store(out.add(i), S::mul(first, scale));
+        S::store(out.add(half + i), S::mul(second, scale));
     }
     for i in whole..half {
         let (a, b) = (*x.add(i), *x.add(half + i));
         let (cos, sin) = (*cos.add(i), *sin.add(i));
-        *x.add(i) = (a * cos - b * sin) * factor;
-        *x.add(half + i) = (b * cos + a * sin) * factor;
+        *out.add(i) = (a * cos - b * sin) * factor;
+        *out.add(half + i) = (b * cos + a * sin) * factor;
     }
 }
 

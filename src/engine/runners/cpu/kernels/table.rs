@@ -26,13 +26,15 @@ pub(super) struct Kernels {
     pub tiles: [&'static [TileFn]; FORMS.len()],
     /// By form, where there is one: for [`QUAD`] rows and more. Then `tiles` has those for fewer.
     pub quads: [Option<QuadsFn>; FORMS.len()],
+    /// By form, where there is one: for all rows of a panel.
+    pub panel: [Option<TileFn>; FORMS.len()],
     /// Another way for many rows, where there is one.
     pub many: Option<&'static Many>,
     pub norm: unsafe fn(*const f32, *const f32, usize, f32, *mut f32),
     pub quantise: unsafe fn(*const f32, usize, *mut u8, usize),
     pub gate: GateFn,
     pub gelu_gate: GateFn,
-    pub rope: unsafe fn(*mut f32, *const f32, *const f32, usize, f32),
+    pub rope: unsafe fn(*const f32, *const f32, *const f32, usize, f32, *mut f32),
     pub best: unsafe fn(*const f32, i32, &mut [Best]),
     pub attend: unsafe fn(&HeadsCall),
     pub keep: KeepFn,
@@ -51,6 +53,9 @@ impl Kernels {
     pub unsafe fn multiply(&self, form: Form, call: &TileCall, rows: usize) {
         if let Some(multiply) = self.quads[form as usize].filter(|_| rows >= QUAD) {
             return multiply(call, rows);
+        }
+        if let Some(multiply) = self.panel[form as usize].filter(|_| rows == PANEL_ROWS) {
+            return multiply(call);
         }
         let tiles = self.tiles[form as usize];
         let mut done = 0;
@@ -118,13 +123,14 @@ macro_rules! kernels {
             }
             $(#[target_feature(enable = $features)])?
             pub unsafe fn rope(
-                x: *mut f32,
+                x: *const f32,
                 cos: *const f32,
                 sin: *const f32,
                 half: usize,
                 factor: f32,
+                out: *mut f32,
             ) {
-                rows::rope::<$simd>(x, cos, sin, half, factor);
+                rows::rope::<$simd>(x, cos, sin, half, factor, out);
             }
             $(#[target_feature(enable = $features)])?
             pub unsafe fn best(values: *const f32, tile: i32, best: &mut [Best]) {
@@ -166,6 +172,7 @@ macro_rules! kernels {
                 super::table::by_rows!(dense, Bf16, $rows),
             ],
             quads: [None; crate::engine::runners::cpu::form::FORMS.len()],
+            panel: [None; crate::engine::runners::cpu::form::FORMS.len()],
             many: None,
             norm: entries::norm,
             quantise: entries::quantise,

@@ -7,6 +7,7 @@ use proptest::prelude::*;
 use super::heads::{HeadsCall, POSITIONS};
 use super::isa::Isa;
 use super::many::{BYTES, Multiplier, Room};
+use super::near::Lines;
 use super::rows::Best;
 use super::scalar;
 use super::simd::{BEGIN, LANES};
@@ -135,8 +136,7 @@ fn multiply(
         out_stride: COLUMNS,
         base: std::ptr::null(),
         base_stride: 0,
-        ahead: tile.as_ptr(),
-        lines: 3,
+        ahead: [Lines { address: tile.as_ptr(), count: 3 }, Lines::NONE],
     };
     // SAFETY: the tile is whole and the input has these rows, and a whole panel.
     unsafe { multiply_after_others(kernels, form, tile, &call, rows) };
@@ -239,14 +239,18 @@ proptest! {
         let head = floats(seed + 2, 2 * half);
         let (cos, sin) = (floats(seed + 3, half), floats(seed + 4, half));
         let run = |kernels: &Kernels| {
-            let (mut out, mut gelu, mut head) = ([0.0f32; 64], [0.0f32; 64], head.clone());
+            let (mut out, mut gelu, mut turned) = ([0.0f32; 64], [0.0f32; 64], head.clone());
+            let mut in_place = head.clone();
             // SAFETY: all have the lengths that are given.
             unsafe {
                 (kernels.gate)(gate.as_ptr(), up.as_ptr(), 4, out.as_mut_ptr(), LANES);
                 (kernels.gelu_gate)(gate.as_ptr(), up.as_ptr(), 4, gelu.as_mut_ptr(), LANES);
-                (kernels.rope)(head.as_mut_ptr(), cos.as_ptr(), sin.as_ptr(), half, 0.125);
+                let (cos, sin, place) = (cos.as_ptr(), sin.as_ptr(), in_place.as_mut_ptr());
+                (kernels.rope)(head.as_ptr(), cos, sin, half, 0.125, turned.as_mut_ptr());
+                (kernels.rope)(place.cast_const(), cos, sin, half, 0.125, place);
             }
-            out.into_iter().chain(gelu).chain(head).map(f32::to_bits).collect::<Vec<_>>()
+            assert_eq!(turned, in_place);
+            out.into_iter().chain(gelu).chain(turned).map(f32::to_bits).collect::<Vec<_>>()
         };
         for (isa, kernels) in others() {
             prop_assert_eq!(run(kernels), run(SCALAR), "{:?}", isa);
@@ -404,7 +408,9 @@ impl Problem {
         let stride = blocks * POSITIONS;
         let queries = self.queries();
         let mut scores = vec![0.0; self.rows * self.heads * stride];
-        let mut out = vec![0.0f32; queries.len()];
+        // other heads lie between those of two rows
+        let (own, out_stride) = (self.heads * self.width, self.heads * self.width + BLOCK);
+        let mut out = vec![7.0f32; self.rows * out_stride];
         let call = HeadsCall {
             queries: queries.as_ptr(),
             rows: self.rows,
@@ -416,11 +422,13 @@ impl Problem {
             scores: scores.as_mut_ptr(),
             scores_stride: stride,
             out: out.as_mut_ptr(),
+            out_stride,
             next: cache.as_ptr(),
         };
         // SAFETY: every length is as the call asks.
         unsafe { attend(&call) };
-        out.into_iter().map(f32::to_bits).collect()
+        assert!(out.chunks(out_stride).all(|row| row[own..] == [7.0; BLOCK]));
+        out.chunks(out_stride).flat_map(|row| &row[..own]).map(|x| x.to_bits()).collect()
     }
 
     fn definition(&self) -> Vec<f64> {
@@ -498,8 +506,7 @@ fn any_rows_of_every_form_are_added_to_what_is_there_and_to_a_bias() {
                 out_stride: WIDE,
                 base: if own { out.as_ptr() } else { bias.as_ptr() },
                 base_stride: if own { WIDE } else { 0 },
-                ahead: tile.as_ptr(),
-                lines: 2,
+                ahead: [Lines { address: tile.as_ptr(), count: 3 }, Lines::NONE],
             };
             // SAFETY: the tile is whole, and the input, the output and the base have these rows.
             unsafe { multiply_after_others(kernels, form, &tile, &call, rows) };

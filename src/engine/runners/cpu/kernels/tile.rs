@@ -7,7 +7,7 @@
 
 use std::ops::Range;
 
-use super::near;
+use super::near::{self, LINE, Lines};
 use super::simd::{BEGIN, BEGIN_F32, LANES, Simd};
 use crate::engine::runners::cpu::form::{BLOCK, Form, SUPER};
 use crate::engine::runners::cpu::panel::{self, PANEL_ROWS, RECORD};
@@ -31,10 +31,8 @@ pub(super) struct TileCall {
     /// What is added to the results.
     pub base: *const f32,
     pub base_stride: usize,
-    /// Weights that are needed soon.
-    pub ahead: *const u8,
-    /// Cache lines of them to bring near.
-    pub lines: usize,
+    /// What is brought near meanwhile: weights, keys and values that are needed soon.
+    pub ahead: [Lines; 2],
 }
 
 impl TileCall {
@@ -42,15 +40,12 @@ impl TileCall {
     #[inline(always)]
     pub fn part(&self, form: Form, some: Range<usize>, rows: usize) -> Self {
         let row_bytes = if form.is_quantised() { RECORD } else { self.input_stride * 4 };
-        let (first_line, last_line) =
-            (self.lines * some.start / rows, self.lines * some.end / rows);
         let base = self.base.wrapping_add(some.start * self.base_stride);
         Self {
             input: self.input.wrapping_add(some.start * row_bytes),
             out: self.out.wrapping_add(some.start * self.out_stride),
             base: if self.base.is_null() { self.base } else { base },
-            ahead: self.ahead.wrapping_add(first_line * 64),
-            lines: last_line - first_line,
+            ahead: [self.ahead[0].share(&some, rows), self.ahead[1].share(&some, rows)],
             ..*self
         }
     }
@@ -167,26 +162,41 @@ pub(super) unsafe fn finish<S: Simd>(call: &TileCall, row: usize, mut total: S::
 }
 
 /// What is brought near while a tile is computed, some lines with each block.
-pub(super) struct Ahead {
-    address: *const u8,
-    left: usize,
+pub(super) struct Ahead([Stream; 2]);
+
+/// Lines that are still to be asked for.
+struct Stream {
+    lines: Lines,
     each: usize,
 }
 
 impl Ahead {
     #[inline(always)]
     pub fn new(call: &TileCall) -> Self {
-        let each = call.lines.div_ceil(call.blocks.max(1));
-        Self { address: call.ahead, left: call.lines, each }
+        let [first, second] = call.ahead;
+        Self([Stream::new(first, call.blocks), Stream::new(second, call.blocks)])
     }
 
     #[inline(always)]
     pub fn step(&mut self) {
-        let now = self.each.min(self.left);
-        self.left -= now;
+        self.0[0].step();
+        self.0[1].step();
+    }
+}
+
+impl Stream {
+    #[inline(always)]
+    fn new(lines: Lines, blocks: usize) -> Self {
+        Self { lines, each: lines.count.div_ceil(blocks.max(1)) }
+    }
+
+    #[inline(always)]
+    fn step(&mut self) {
+        let now = self.each.min(self.lines.count);
+        self.lines.count -= now;
         for _ in 0..now {
-            near::second_level(self.address);
-            self.address = self.address.wrapping_add(64);
+            near::second_level(self.lines.address);
+            self.lines.address = self.lines.address.wrapping_add(LINE);
         }
     }
 }

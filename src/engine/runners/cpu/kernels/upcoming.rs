@@ -1,22 +1,20 @@
 //! Keys and values that attention reads next, brought near while products are computed.
 //!
 //! Attention waits for memory, which the products of many rows leave idle. So each thread asks
-//! for the keys and values of its own units while it multiplies, a few lines before each product.
+//! for the keys and values of its own units while it multiplies, a few lines with each product.
 //! On x86-64; elsewhere nothing is asked for.
 
 use std::ops::Range;
 
 use super::attention::{Heads, Unit};
 use super::heads::{POSITIONS, blocks_seen};
-use super::near;
+use super::near::{LINE, Lines};
 
 /// Most bytes that a thread brings near for a layer: what Zen 4's cache of the second level holds.
 /// A smaller one passes on to the third what it cannot keep.
 const MOST: usize = 1 << 20;
 /// Whether lines are asked for on this kind of machine.
 pub(super) const ASKS: bool = cfg!(target_arch = "x86_64");
-/// Bytes of a cache line.
-const LINE: usize = 64;
 
 /// What a layer's attention is going to read of the cache.
 #[derive(Debug, Clone, Copy)]
@@ -58,13 +56,11 @@ impl<'a> Upcoming<'a> {
 pub(super) struct Errand<'a> {
     upcoming: Option<Upcoming<'a>>,
     units: std::slice::Iter<'a, Unit>,
-    /// Where the lines of the present unit go on, and how many there are.
-    address: *const u8,
-    lines: usize,
+    /// What is left of the present unit.
+    present: Lines,
     /// Lines of all units.
     left: usize,
-    /// Lines of a step.
-    each: usize,
+    steps: usize,
 }
 
 impl<'a> Errand<'a> {
@@ -73,38 +69,31 @@ impl<'a> Errand<'a> {
         let units = upcoming.map_or(&[][..], |upcoming| upcoming.units_of(thread));
         let bytes = |unit| upcoming.map_or(0, |upcoming| upcoming.bytes(unit).len());
         let left = units.iter().map(bytes).sum::<usize>().min(MOST) / LINE;
-        let each = left.div_ceil(steps.max(1));
-        Self { upcoming, units: units.iter(), address: std::ptr::null(), lines: 0, left, each }
+        Self { upcoming, units: units.iter(), present: Lines::NONE, left, steps }
     }
 
-    /// Asks for the next lines.
-    pub fn step(&mut self) {
-        self.ask(near::second_level);
-    }
-
-    fn ask(&mut self, mut ask: impl FnMut(*const u8)) {
-        let lines = self.each.min(self.left);
-        for _ in 0..lines {
-            match self.line() {
-                Some(address) => ask(address),
-                None => return self.left = 0,
-            }
+    /// The next lines, all of one unit.
+    pub fn step(&mut self) -> Lines {
+        if self.present.count == 0 {
+            self.present = self.unit();
         }
-        self.left -= lines;
+        let count = self.left.div_ceil(self.steps.max(1)).min(self.present.count);
+        self.left -= count;
+        self.steps = self.steps.saturating_sub(1);
+        let step = Lines { count, ..self.present };
+        self.present.address = step.address.wrapping_add(count * LINE);
+        self.present.count -= count;
+        step
     }
 
-    /// The next line.
-    fn line(&mut self) -> Option<*const u8> {
-        if self.lines == 0 {
-            let (upcoming, unit) = (self.upcoming?, self.units.next()?);
-            let bytes = upcoming.bytes(unit);
-            let base = std::ptr::without_provenance::<u8>(upcoming.bases[unit.slot]);
-            (self.address, self.lines) = (base.wrapping_add(bytes.start), bytes.len() / LINE);
-        }
-        let address = self.address;
-        self.address = address.wrapping_add(LINE);
-        self.lines -= 1;
-        Some(address)
+    /// The lines of the next unit.
+    fn unit(&mut self) -> Lines {
+        let (Some(upcoming), Some(unit)) = (self.upcoming, self.units.next()) else {
+            return Lines::NONE;
+        };
+        let bytes = upcoming.bytes(unit);
+        let base = std::ptr::without_provenance::<u8>(upcoming.bases[unit.slot]);
+        Lines { address: base.wrapping_add(bytes.start), count: bytes.len() / LINE }
     }
 }
 
@@ -121,12 +110,15 @@ mod tests {
     /// The lines that a thread asks for in so many steps.
     fn lines(upcoming: Upcoming<'_>, thread: usize, steps: usize) -> Vec<usize> {
         let mut errand = Errand::new(Some(upcoming), thread, steps);
+        let fair = errand.left.div_ceil(steps) + 1;
         let mut lines = Vec::new();
-        for step in 0..steps {
-            errand.ask(|address| lines.push(address.addr()));
-            assert!(lines.len() <= (step + 1) * errand.each);
+        for step in 1..=steps {
+            let Lines { address, count } = errand.step();
+            lines.extend((0..count).map(|line| address.addr() + line * LINE));
+            // what a step could not take of the next unit is left to those that follow
+            assert!(lines.len() <= step * fair, "{} lines after {step} of {steps}", lines.len());
         }
-        errand.ask(|_| panic!("something was left"));
+        assert_eq!(errand.step().count, 0);
         lines
     }
 
@@ -150,7 +142,7 @@ mod tests {
             (begin + blocks.start * block..begin + blocks.end * block).step_by(64).collect()
         };
         let expected = [all(&units[0], 0..2), all(&units[1], 0..2), all(&units[2], 0..1)].concat();
-        for steps in [1, 7, 64, 1000] {
+        for steps in [7, 64, 1000] {
             assert_eq!(lines(upcoming, 0, steps), expected, "{steps} steps");
             assert_eq!(lines(upcoming, 1, steps), all(&units[3], 0..1));
         }
@@ -176,7 +168,6 @@ mod tests {
             capacity: 100_000,
         };
         assert_eq!(lines(upcoming, 0, 10).len(), MOST / LINE);
-        let mut none = Errand::new(None, 0, 10);
-        none.ask(|_| panic!("nothing is upcoming"));
+        assert_eq!(Errand::new(None, 0, 10).step().count, 0);
     }
 }
