@@ -51,7 +51,11 @@ impl Tiny {
 
     /// Its heads together are wider than its hidden size, as in the real ones.
     pub fn qwen3() -> Self {
-        Self::new("qwen3", 2, 32, false)
+        Self::qwen3_with_heads_of(32)
+    }
+
+    pub fn qwen3_with_heads_of(head_dim: usize) -> Self {
+        Self::new("qwen3", 2, head_dim, false)
     }
 
     /// Its sixth layer sees everything, the others a window.

@@ -218,7 +218,7 @@ impl Place<'_> {
     #[allow(unsafe_op_in_unsafe_fn, reason = "one contract for the whole function")]
     unsafe fn keep(&self) {
         let (width, dim) = (self.heads.width(), self.heads.dim);
-        let (key, padded) = (self.scratch, self.scratch.add(width));
+        let (key, copy) = (self.scratch, self.scratch.add(width));
         let exact = self.heads.exact;
         let keep = if exact { self.kernels.keep_exactly } else { self.kernels.keep };
         let [_, k, v] = self.inputs.columns.map(|column| column + self.unit.head * dim);
@@ -226,12 +226,7 @@ impl Place<'_> {
             let (row, position) = (self.unit.row + at, self.unit.position + at);
             let qkv = self.inputs.qkv.row(row);
             self.turn(&qkv[k..][..dim], key, row, 1, 1.0);
-            let mut value = qkv[v..][..dim].as_ptr();
-            if dim < width {
-                std::ptr::copy_nonoverlapping(value, padded, dim);
-                self.pad(padded);
-                value = padded.cast_const();
-            }
+            let value = self.padded(qkv[v..][..dim].as_ptr(), copy);
             let block = position / POSITIONS * self.heads.cache_bytes(POSITIONS);
             keep(key, value, width, self.blocks.add(block), position % POSITIONS);
         }
@@ -287,6 +282,17 @@ impl Place<'_> {
         }
     }
 
+    /// The head itself where it needs no padding, otherwise a padded copy.
+    #[allow(unsafe_op_in_unsafe_fn, reason = "the contract of compute")]
+    unsafe fn padded(&self, head: *const f32, copy: *mut f32) -> *const f32 {
+        if self.heads.dim == self.heads.width() {
+            return head;
+        }
+        std::ptr::copy_nonoverlapping(head, copy, self.heads.dim);
+        self.pad(copy);
+        copy.cast_const()
+    }
+
     /// Puts zeros after a head.
     #[allow(unsafe_op_in_unsafe_fn, reason = "the contract of compute")]
     unsafe fn pad(&self, head: *mut f32) {
@@ -302,6 +308,8 @@ impl Place<'_> {
         let mut from = head.as_ptr();
         if let Some(norms) = &self.layer.norms {
             let norm = norms[which];
+            // it reads whole blocks
+            from = self.padded(from, to);
             (self.kernels.norm)(from, norm.weight.as_ptr(), self.heads.dim, norm.eps, to);
             from = to.cast_const();
         }

@@ -10,12 +10,13 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// Rows from which pieces are taken a few at a time. With fewer, a piece takes no longer than it
 /// takes to ask whose it is, and each thread takes all of its own at once.
-const SHARED: usize = 4;
+const FEW_AT_A_TIME: usize = 4;
 /// More pieces than there are.
 const ALL: usize = 1 << 32;
-/// Most pieces that are taken at a time then, and the share of those left that is: the last ones are
-/// taken singly. Whoever takes waits until all that it has written has left the processor.
+/// Most pieces that are taken at a time: whoever takes waits until all that it has written has left
+/// the processor.
 const MOST: usize = 4;
+/// One in so many of those left is taken at a time, so that the last ones are taken singly.
 const SHARE: usize = 8;
 
 /// How far each thread's pieces have been taken; reused from phase to phase.
@@ -36,7 +37,7 @@ impl Deal {
     /// Begins a phase over this many rows.
     pub fn begin(&mut self, rows: usize) -> Pieces<'_> {
         self.0.iter_mut().for_each(|counter| *counter.0.get_mut() = 0);
-        Pieces { taken: &self.0, least: if rows < SHARED { ALL } else { 1 } }
+        Pieces { taken: &self.0, least: if rows < FEW_AT_A_TIME { ALL } else { 1 } }
     }
 }
 
@@ -44,6 +45,7 @@ impl Deal {
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Pieces<'a> {
     taken: &'a [Counter],
+    /// Least pieces that are taken at a time.
     least: usize,
 }
 
@@ -104,6 +106,10 @@ mod tests {
         let mut deal = Deal::new(3);
         let taken: Vec<_> = deal.begin(8).take(1, |owner| owner + 1).collect();
         let expected = [(1, 0..1), (1, 1..2), (0, 0..1), (2, 0..1), (2, 1..2), (2, 2..3)];
+        assert_eq!(taken, expected);
+        let own = |owner| if owner == 1 { 40 } else { 0 };
+        let taken: Vec<_> = deal.begin(8).take(1, own).map(|(_, pieces)| pieces.len()).collect();
+        let expected = [[4, 4, 4].as_slice(), &[3, 3], &[2; 4], &[1; 14]].concat();
         assert_eq!(taken, expected);
         let taken: Vec<_> = deal.begin(1).take(2, |owner| owner + 1).collect();
         assert_eq!(taken, [(2, 0..3), (0, 0..1), (1, 0..2)]);

@@ -93,8 +93,8 @@ pub(in crate::engine::runners::cpu) const TILE: usize = 12;
 /// `queries` are `rows * heads` rows of `width` elements, already turned and scaled; `blocks` are
 /// the blocks of this slot, layer and key-value head, from position 0, up to that of the last
 /// row; `scores` is good for `rows * heads` rows of `scores_stride`, which covers the blocks that
-/// are seen by any row; `out` for `rows` rows of `heads * width`, `out_stride` apart. `width` is a multiple of 16;
-/// `rows`, `heads`, `end` and `window` are at least 1.
+/// are seen by any row; `out` for `rows` rows of `heads * width`, `out_stride` apart. `width` is a
+/// multiple of 16; `rows`, `heads`, `end` and `window` are at least 1.
 pub(super) struct HeadsCall {
     pub queries: *const f32,
     pub rows: usize,
@@ -267,7 +267,8 @@ unsafe fn part<S: Simd, E: Element, const H: usize, const V: usize>(
     }
 }
 
-/// What is added to scores, at such an offset that those seen are added 0.
+/// What is added to scores, at such an offset that those seen are added 0. It makes +0 of -0, which
+/// gives the same weight.
 static HIDING: [f32; 3 * LANES] = {
     let mut hiding = [f32::NEG_INFINITY; 3 * LANES];
     let mut at = LANES;
@@ -282,10 +283,10 @@ static HIDING: [f32; 3 * LANES] = {
 /// position is `first`.
 #[inline(always)]
 unsafe fn hide<S: Simd>(scores: S::F, first: usize, seen: &Range<usize>) -> S::F {
-    let unseen = seen.start.saturating_sub(first).min(LANES);
+    let before = seen.start.saturating_sub(first).min(LANES);
     let until_end = seen.end.saturating_sub(first).min(LANES);
     let mut scores = scores;
-    for offset in [LANES - unseen, 2 * LANES - until_end] {
+    for offset in [LANES - before, 2 * LANES - until_end] {
         let hiding = S::load(HIDING.as_ptr().add(offset));
         scores = S::add(S::keep_from(scores, hiding, S::zero()), hiding);
     }
@@ -405,7 +406,8 @@ impl Columns {
         positions: Range<usize>,
         sums: &mut [[S::F; C]; H],
     ) {
-        // in registers meanwhile, and not in memory for the sake of those that are added singly
+        // a copy, which the compiler keeps in registers: the sums lie in memory, as others find them
+        // there one by one
         let mut all = *sums;
         for position in positions {
             let at = position - self.begin;
@@ -424,8 +426,8 @@ impl Columns {
         *sums = all;
     }
 
-    /// Adds the values of some positions of the block to the queries that see them. What is not
-    /// seen is not added: it may be no number.
+    /// Adds the values of a few positions of the block to the queries that see them, and brings none
+    /// near. What is not seen is not added: it may be no number.
     #[inline(always)]
     unsafe fn add_where_seen<S: Simd, E: Element, const H: usize, const C: usize>(
         &self,

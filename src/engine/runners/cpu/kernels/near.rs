@@ -4,8 +4,7 @@
 
 use std::ops::Range;
 
-/// Bytes of a cache line.
-pub(super) const LINE: usize = 64;
+use crate::engine::runners::cpu::form::LINE;
 
 /// Cache lines that lie one after the other.
 #[derive(Debug, Clone, Copy)]
@@ -67,4 +66,26 @@ fn ask<const LEVEL: usize>(address: *const u8) {
     }
     #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
     let _ = address;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The numbers of the lines, from the address 64,000 on.
+    fn numbers(lines: Lines) -> Range<usize> {
+        let first = (lines.address.addr() - 64_000) / LINE;
+        first..first + lines.count
+    }
+
+    #[test]
+    fn parts_and_shares_of_lines_join() {
+        let begin = std::ptr::without_provenance::<u8>(64_000);
+        let parts = [0, 1, 2].map(|at| numbers(Lines::part(begin, 8 * LINE - 10, at, 3)));
+        assert_eq!(parts, [0..3, 3..6, 6..9]);
+        let all = Lines { address: begin, count: 22 };
+        let shares = [0..8, 8..13].map(|some| numbers(all.share(&some, 13)));
+        assert_eq!(shares, [0..13, 13..22]);
+        assert_eq!(numbers(all.share(&(0..16), 16)), 0..22);
+    }
 }

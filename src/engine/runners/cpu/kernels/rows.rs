@@ -138,7 +138,8 @@ pub(super) unsafe fn gelu_gate<S: Simd>(
 /// Turns the pairs (i, half + i) of a head by their angles, and multiplies by `factor`.
 ///
 /// # Safety
-/// `x` and `out`, which may be the same, are good for `2 * half` elements, `cos` and `sin` for `half`.
+/// `x` and `out` are good for `2 * half` elements, and are the same or do not overlap; `cos` and `sin`
+/// are good for `half`.
 #[inline(always)]
 pub(super) unsafe fn rope<S: Simd>(
     x: *const f32,

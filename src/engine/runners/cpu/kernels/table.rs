@@ -26,7 +26,7 @@ pub(super) struct Kernels {
     pub tiles: [&'static [TileFn]; FORMS.len()],
     /// By form, where there is one: for [`QUAD`] rows and more. Then `tiles` has those for fewer.
     pub quads: [Option<QuadsFn>; FORMS.len()],
-    /// By form, where there is one: for all rows of a panel.
+    /// By form, where there is one and none of the above: for all rows of a panel.
     pub panel: [Option<TileFn>; FORMS.len()],
     /// Another way for many rows, where there is one.
     pub many: Option<&'static Many>,

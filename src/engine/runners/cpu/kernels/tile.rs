@@ -7,9 +7,9 @@
 
 use std::ops::Range;
 
-use super::near::{self, LINE, Lines};
+use super::near::{self, Lines};
 use super::simd::{BEGIN, BEGIN_F32, LANES, Simd};
-use crate::engine::runners::cpu::form::{BLOCK, Form, SUPER};
+use crate::engine::runners::cpu::form::{BLOCK, Form, LINE, SUPER};
 use crate::engine::runners::cpu::panel::{self, PANEL_ROWS, RECORD};
 
 /// What a tile kernel computes.
@@ -162,10 +162,10 @@ pub(super) unsafe fn finish<S: Simd>(call: &TileCall, row: usize, mut total: S::
 }
 
 /// What is brought near while a tile is computed, some lines with each block.
-pub(super) struct Ahead([Stream; 2]);
+pub(super) struct Ahead([Asked; 2]);
 
 /// Lines that are still to be asked for.
-struct Stream {
+struct Asked {
     lines: Lines,
     each: usize,
 }
@@ -174,7 +174,7 @@ impl Ahead {
     #[inline(always)]
     pub fn new(call: &TileCall) -> Self {
         let [first, second] = call.ahead;
-        Self([Stream::new(first, call.blocks), Stream::new(second, call.blocks)])
+        Self([Asked::new(first, call.blocks), Asked::new(second, call.blocks)])
     }
 
     #[inline(always)]
@@ -184,7 +184,7 @@ impl Ahead {
     }
 }
 
-impl Stream {
+impl Asked {
     #[inline(always)]
     fn new(lines: Lines, blocks: usize) -> Self {
         Self { lines, each: lines.count.div_ceil(blocks.max(1)) }

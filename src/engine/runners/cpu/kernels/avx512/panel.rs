@@ -14,8 +14,9 @@ use crate::engine::runners::cpu::kernels::simd::{BEGIN, Simd};
 use crate::engine::runners::cpu::kernels::tile::{self, Ahead, Quants, Scales, TileCall};
 use crate::engine::runners::cpu::panel::{OFFSET, PANEL_ROWS, RECORD, SCALE};
 
-// the templates say so in digits
+// the templates say so in digits; 36 is where the scale times the sum of the activations is
 const _: () = assert!(RECORD == 48 && SCALE == 32 && OFFSET == 40);
+const _: () = assert!(PANEL_ROWS.is_multiple_of(FOUR));
 
 /// Rows that go through a block together.
 const FOUR: usize = 4;
@@ -156,7 +157,7 @@ macro_rules! add_minima {
 macro_rules! four_rows {
     ($totals:ident, $block:ident, $record:ident, $begin:expr, $end:expr $(, $($more:tt)*)?) => {{
         let [t0, t1, t2, t3] = $totals;
-        // of a type, without which they are written as other registers
+        // with `_` instead, they would be taken for registers of another size
         let (_s0, _s1, _s2, _s3): (__m512, __m512, __m512, __m512);
         let [w0, w1, w2, w3, w4, w5, w6, w7] = $block.weights;
         asm!(
@@ -175,7 +176,7 @@ macro_rules! four_rows {
             too_much = in(zmm_reg) $block.too_much,
             record = in(reg) $record,
             $($($more)*,)?
-            options(pure, readonly, nostack, preserves_flags),
+            options(pure, readonly, nostack),
         );
     }};
 }
