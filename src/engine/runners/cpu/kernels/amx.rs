@@ -156,10 +156,8 @@ const SUMS: usize = PANEL_ROWS * COLUMNS;
 unsafe fn spread(weights: *const u8, blocks: usize, to: *mut u8) {
     for block in 0..blocks {
         let (weights, to) = (weights.add(block * BYTES / 2), to.add(block * BYTES));
-        for v in 0..4 {
-            let both = Avx512::load_weights(weights.add(64 * v));
-            _mm512_storeu_si512(to.add(64 * v).cast(), Avx512::low_nibbles(both));
-            _mm512_storeu_si512(to.add(64 * (v + 4)).cast(), Avx512::high_nibbles(both));
+        for (v, weights) in avx512::spread_nibbles(weights).iter().enumerate() {
+            _mm512_storeu_si512(to.add(64 * v).cast(), *weights);
         }
     }
 }

@@ -241,6 +241,18 @@ impl Simd for Avx512 {
     }
 }
 
+/// A block of nibbles, a byte each.
+#[inline(always)]
+pub(super) unsafe fn spread_nibbles(from: *const u8) -> [__m512i; 8] {
+    let mut weights = [_mm512_setzero_si512(); 8];
+    for v in 0..4 {
+        let both = Avx512::load_weights(from.add(64 * v));
+        weights[v] = Avx512::low_nibbles(both);
+        weights[v + 4] = Avx512::high_nibbles(both);
+    }
+    weights
+}
+
 kernels!(
     Avx512,
     ["avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,avx2,fma,f16c"],

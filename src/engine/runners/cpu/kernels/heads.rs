@@ -417,10 +417,7 @@ impl Columns {
             }
             let vectors = self.vectors::<S, E, C>(place);
             for (h, sums) in all.iter_mut().enumerate() {
-                let weight = S::broadcast(self.weights.add(h * call.scores_stride + at));
-                for c in 0..C {
-                    sums[c] = S::fma(weight, vectors[c], sums[c]);
-                }
+                self.add_weighted::<S, C>(call, h, at, &vectors, sums);
             }
         }
         *sums = all;
@@ -443,11 +440,24 @@ impl Columns {
             for position in positions.start.max(seen.start)..positions.end.min(seen.end) {
                 let at = position - self.begin;
                 let vectors = self.vectors::<S, E, C>(at * call.width * E::BYTES);
-                let weight = S::broadcast(self.weights.add(h * call.scores_stride + at));
-                for c in 0..C {
-                    sums[c] = S::fma(weight, vectors[c], sums[c]);
-                }
+                self.add_weighted::<S, C>(call, h, at, &vectors, sums);
             }
+        }
+    }
+
+    /// Adds the values of a position, times a query's weight of it, to the query's sums.
+    #[inline(always)]
+    unsafe fn add_weighted<S: Simd, const C: usize>(
+        &self,
+        call: &HeadsCall,
+        h: usize,
+        at: usize,
+        vectors: &[S::F; C],
+        sums: &mut [S::F; C],
+    ) {
+        let weight = S::broadcast(self.weights.add(h * call.scores_stride + at));
+        for c in 0..C {
+            sums[c] = S::fma(weight, vectors[c], sums[c]);
         }
     }
 

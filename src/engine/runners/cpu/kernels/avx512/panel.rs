@@ -9,7 +9,7 @@
 use std::arch::asm;
 use std::arch::x86_64::*;
 
-use super::Avx512;
+use super::{Avx512, spread_nibbles};
 use crate::engine::runners::cpu::kernels::simd::{BEGIN, Simd};
 use crate::engine::runners::cpu::kernels::tile::{self, Ahead, Quants, Scales, TileCall};
 use crate::engine::runners::cpu::panel::{OFFSET, PANEL_ROWS, RECORD, SCALE};
@@ -59,17 +59,12 @@ pub(super) unsafe fn quantised<Q: Quants>(call: &TileCall) {
 /// A block's weights, a byte each.
 #[inline(always)]
 unsafe fn spread<Q: Quants>(from: *const u8) -> [__m512i; 8] {
-    let mut weights = [_mm512_setzero_si512(); 8];
     if Q::NIBBLES {
-        for v in 0..4 {
-            let both = Avx512::load_weights(from.add(64 * v));
-            weights[v] = Avx512::low_nibbles(both);
-            weights[v + 4] = Avx512::high_nibbles(both);
-        }
-    } else {
-        for (v, weights) in weights.iter_mut().enumerate() {
-            *weights = Avx512::load_weights(from.add(64 * v));
-        }
+        return spread_nibbles(from);
+    }
+    let mut weights = [_mm512_setzero_si512(); 8];
+    for (v, weights) in weights.iter_mut().enumerate() {
+        *weights = Avx512::load_weights(from.add(64 * v));
     }
     weights
 }
