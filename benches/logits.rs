@@ -1,9 +1,9 @@
 //! The logits after every token of a text, for comparing engines: `benches/quality.py` calls it.
 //!
-//! `cargo bench --bench logits -- --model FILE --tokens IDS --out LOGITS [--exact]`
+//! `cargo bench --bench logits -- --model FILE --tokens IDS --out LOGITS [--exact] [--answers]`
 //!
 //! IDS holds token ids between white space; LOGITS becomes `[tokens, vocabulary]` of f32, little
-//! endian. `--exact` computes everything in f32.
+//! endian. `--exact` computes everything in f32, `--answers` as tokens that were chosen.
 
 #![allow(clippy::unwrap_used, clippy::panic)]
 
@@ -31,13 +31,16 @@ struct Arguments {
     /// Everything in f32
     #[arg(long)]
     exact: bool,
+    /// As tokens that were chosen are computed, and not as prompts
+    #[arg(long)]
+    answers: bool,
     /// `cargo bench` says so
     #[arg(long, hide = true)]
     bench: bool,
 }
 
 fn main() {
-    let Arguments { model, tokens, out, exact, .. } = Arguments::parse();
+    let Arguments { model, tokens, out, exact, answers, .. } = Arguments::parse();
     let (Some(model), Some(tokens), Some(out)) = (model, tokens, out) else {
         return println!("nothing to do: name a --model, its --tokens and where to write --out");
     };
@@ -48,14 +51,17 @@ fn main() {
     let runner = load(&ModelSource::alone("bench", Weights::Gguf(model)), &options).unwrap().runner;
     let mut cache = runner.new_cache(tokens.len()).unwrap();
     cache.resize(1).unwrap();
-    let (mut answers, mut out) = (Answers::default(), BufWriter::new(File::create(out).unwrap()));
+    let (mut given, mut out) = (Answers::default(), BufWriter::new(File::create(out).unwrap()));
     let rows = tokens.iter().enumerate();
     let rows: Vec<Row> = rows
-        .map(|(position, token)| Row { slot: 0, position, token: *token, want: Want::Logits })
+        .map(|(position, token)| {
+            let (token, prompt) = (*token, !answers);
+            Row { slot: 0, position, token, prompt, want: Want::Logits }
+        })
         .collect();
     for rows in rows.chunks(64) {
-        runner.forward(&mut cache, rows, &mut answers).unwrap();
-        for answer in answers.iter() {
+        runner.forward(&mut cache, rows, &mut given).unwrap();
+        for answer in given.iter() {
             let Answer::Logits(logits) = answer else { panic!("logits were wanted") };
             logits.iter().for_each(|logit| out.write_all(&logit.to_le_bytes()).unwrap());
         }

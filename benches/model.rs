@@ -167,6 +167,7 @@ fn measure(runner: &AnyRunner, batch: usize, arguments: &Arguments) -> Speed {
             slot,
             position,
             token: *token,
+            prompt: false,
             want: Want::Best,
         }));
         runner.forward(&mut cache, &rows, &mut answers).unwrap();
@@ -186,6 +187,7 @@ fn prompt(slot: usize, length: usize) -> impl Iterator<Item = Row> {
         slot,
         position,
         token: ((slot * 7919 + position * 104_729 + 13) % 32_000) as u32,
+        prompt: true,
         want: if position + 1 == length { Want::Best } else { Want::Nothing },
     })
 }

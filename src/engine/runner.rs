@@ -14,6 +14,9 @@ pub struct Row {
     pub position: usize,
     /// The token id.
     pub token: u32,
+    /// Whether it is of the prompt, and not one that was chosen. A runner may compute prompts in
+    /// another arithmetic.
+    pub prompt: bool,
     /// What is needed of the logits after this token.
     pub want: Want,
 }
@@ -224,7 +227,7 @@ mod tests {
 
     #[test]
     fn answers_follow_the_rows_that_want_one() {
-        let row = |want| Row { slot: 0, position: 0, token: 0, want };
+        let row = |want| Row { slot: 0, position: 0, token: 0, prompt: true, want };
         let rows = [row(Want::Nothing), row(Want::Best), row(Want::Logits)];
         let mut answers = Answers::default();
         let compute = |logits: &mut Vec<f32>| {

@@ -280,6 +280,7 @@ fn first_log_probabilities(
                 slot,
                 position,
                 token: *token,
+                prompt: true,
                 want: if position + 1 == prompt.len() { Want::Logits } else { Want::Nothing },
             })
         })

@@ -228,7 +228,7 @@ impl<'a> Drive<'a> {
             let (sequence, first) = self.slots[slot];
             for position in first..first + tokens {
                 let token = self.sequences[sequence][position];
-                rows.push(Row { slot, position, token, want: Want::Logits });
+                rows.push(Row { slot, position, token, prompt: tokens > 1, want: Want::Logits });
                 fed.push((sequence, position));
             }
             self.slots[slot].1 += tokens;
@@ -494,6 +494,7 @@ fn feed(runner: &AnyRunner, tokens: &[u32], chunk: usize) -> Vec<Vec<f32>> {
                 slot: 0,
                 position: index * chunk + i,
                 token: tokens[i],
+                prompt: true,
                 want: if i + 1 == tokens.len() { Want::Logits } else { Want::Nothing },
             })
             .collect();
@@ -545,7 +546,8 @@ fn rows_that_break_the_contract_are_errors() {
         let runner = load(&source, &LoadOptions::default()).unwrap().runner;
         let mut cache = runner.new_cache(4).unwrap();
         cache.resize(slots).unwrap();
-        let row = |slot, position, token| Row { slot, position, token, want: Want::Logits };
+        let want = Want::Logits;
+        let row = |slot, position, token| Row { slot, position, token, prompt: true, want };
         for bad in [row(9, 0, 0), row(0, 3, 0), row(0, 4, 0), row(0, 0, VOCAB as u32)] {
             let mut answers = Answers::default();
             assert!(runner.forward(&mut cache, &[bad], &mut answers).is_err(), "{bad:?}");

@@ -58,14 +58,16 @@ impl Slot {
     pub fn pack(&mut self, slot: usize, budget: usize, rows: &mut Vec<Row>) -> usize {
         if let Some(token) = self.last {
             let position = self.row.prompt.len() + self.produced - 1;
-            rows.push(Row { slot, position, token, want: self.sampler.wants() });
+            let want = self.sampler.wants();
+            rows.push(Row { slot, position, token, prompt: false, want });
             return 0;
         }
         let end = self.row.prompt.len().min(self.computed.saturating_add(budget));
         for position in self.computed..end {
             let last = position + 1 == self.row.prompt.len();
             let want = if last { self.sampler.wants() } else { Want::Nothing };
-            rows.push(Row { slot, position, token: self.row.prompt[position], want });
+            let token = self.row.prompt[position];
+            rows.push(Row { slot, position, token, prompt: true, want });
         }
         let packed = end - self.computed;
         self.computed = end;

@@ -12,7 +12,7 @@ use super::matrix::{Matrix, padded_stride};
 use super::model::Model;
 use super::pack::Linear;
 use super::weights::Weights;
-use super::workspace::{MAX_ROWS, Workspace};
+use super::workspace::{MAX_PROMPT_ROWS, MAX_ROWS, Workspace};
 use crate::engine::EngineError;
 use crate::engine::runner::{Answers, Row, Want};
 
@@ -63,12 +63,40 @@ impl Workspace {
         rows: &[Row],
         answers: &mut Answers,
     ) -> Result<(), EngineError> {
-        self.pass.plan(rows, &cache.lengths, cache.capacity)?;
         let wanted = rows.iter().filter(|row| row.want.anything()).count();
         self.reserve(model, wanted, cache.capacity)?;
         self.head.goals.clear();
-        for begin in (0..rows.len()).step_by(MAX_ROWS) {
-            let end = (begin + MAX_ROWS).min(rows.len());
+        if !self.tells_prompts {
+            self.layers(model, cache, rows, false)?;
+            self.answer(model, rows, answers);
+            return Ok(());
+        }
+        // a slot's prompt comes before what follows it
+        for prompts in [true, false] {
+            let mut part = std::mem::take(&mut self.part);
+            part.clear();
+            part.extend(rows.iter().filter(|row| row.prompt == prompts));
+            self.crew.compute(prompts);
+            let computed = self.layers(model, cache, &part, prompts);
+            self.part = part;
+            computed?;
+        }
+        self.answer(model, rows, answers);
+        Ok(())
+    }
+
+    /// The layers for `rows`, which are all of prompts or computed as all others are.
+    fn layers(
+        &mut self,
+        model: &Model,
+        cache: &mut CpuCache,
+        rows: &[Row],
+        prompts: bool,
+    ) -> Result<(), EngineError> {
+        self.pass.plan(rows, &cache.lengths, cache.capacity)?;
+        let together = if prompts { MAX_PROMPT_ROWS } else { MAX_ROWS };
+        for begin in (0..rows.len()).step_by(together) {
+            let end = (begin + together).min(rows.len());
             self.pass.select(begin, end, &model.heads, self.crew.threads());
             let rows = &rows[begin..end];
             self.enter(model, rows)?;
@@ -83,7 +111,6 @@ impl Workspace {
         for (slot, length) in self.pass.lengths() {
             cache.lengths[slot] = length;
         }
-        self.answer(model, answers);
         Ok(())
     }
 
@@ -184,7 +211,8 @@ impl Workspace {
         }
     }
 
-    fn answer(&mut self, model: &Model, answers: &mut Answers) {
+    /// The answers to `rows`, in their order.
+    fn answer(&mut self, model: &Model, rows: &[Row], answers: &mut Answers) {
         let head = &mut self.head;
         let count = head.goals.iter().filter(|goal| **goal != Goal::Best).count();
         let stride = padded_stride(model.vocabulary);
@@ -192,8 +220,8 @@ impl Workspace {
         if head.goals.is_empty() {
             return;
         }
-        let rows = &head.rows[..head.goals.len()];
-        self.crew.norm(&head.stream, rows, model.normed_by(&model.norm), &mut head.normed);
+        let all = &head.rows[..head.goals.len()];
+        self.crew.norm(&head.stream, all, model.normed_by(&model.norm), &mut head.normed);
         let logits = Logits { values: room, stride };
         let task = Task {
             linear: &model.head,
@@ -202,11 +230,18 @@ impl Workspace {
             goals: &head.goals,
         };
         self.crew.head(&task, &head.normed, &mut head.winners, logits);
-        for (row, goal) in head.goals.iter().enumerate() {
-            match goal {
-                Goal::Best => answers.push_best(head.winners.winner(row)),
-                Goal::Logits(number) => answers.push_logits(*number),
-            }
+        let mut push = |place: usize| match head.goals[place] {
+            Goal::Best => answers.push_best(head.winners.winner(place)),
+            Goal::Logits(number) => answers.push_logits(number),
+        };
+        if !self.tells_prompts {
+            return (0..head.goals.len()).for_each(push);
+        }
+        // those of prompts came first
+        let wanted = || rows.iter().filter(|row| row.want.anything());
+        let (mut prompts, mut others) = (0.., wanted().filter(|row| row.prompt).count()..);
+        for row in wanted() {
+            push(if row.prompt { prompts.next() } else { others.next() }.unwrap_or_default());
         }
     }
 }

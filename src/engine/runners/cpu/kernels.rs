@@ -11,6 +11,7 @@ mod deal;
 mod heads;
 mod many;
 mod near;
+mod pairs;
 mod rows;
 mod scalar;
 mod simd;

@@ -14,6 +14,8 @@ use crate::engine::EngineError;
 pub const PANEL_ROWS: usize = 16;
 /// Bytes of a record.
 pub const RECORD: usize = 48;
+/// Most bytes of a record, where prompts have others.
+pub const LARGEST_RECORD: usize = 64;
 /// Where the scale is in a record.
 pub const SCALE: usize = 32;
 /// Where the beginning of a sum is.
@@ -38,23 +40,18 @@ impl Panels {
     pub fn new(rows: usize, columns: usize) -> Result<Self, EngineError> {
         let rows = rows.next_multiple_of(PANEL_ROWS);
         let blocks = columns.div_ceil(BLOCK);
-        Ok(Self { records: Buffer::zeroed(rows * blocks * RECORD)?, rows, blocks })
+        Ok(Self { records: Buffer::zeroed(rows * blocks * LARGEST_RECORD)?, rows, blocks })
     }
 
     /// Rows there is room for.
     pub fn rows(&self) -> usize {
         self.rows
     }
-
-    /// Where the first record of a row is.
-    pub fn row(&self, row: usize) -> usize {
-        first_record(row, self.blocks)
-    }
 }
 
-/// Where the first record of a row is; the next ones follow at [`RECORD_STRIDE`].
+/// The number of a row's first record; the next ones follow [`PANEL_ROWS`] apart.
 pub fn first_record(row: usize, blocks: usize) -> usize {
-    ((row / PANEL_ROWS) * blocks * PANEL_ROWS + row % PANEL_ROWS) * RECORD
+    (row / PANEL_ROWS) * blocks * PANEL_ROWS + row % PANEL_ROWS
 }
 
 /// From a row's record to that of its next block.

@@ -133,7 +133,7 @@ mod tests {
     use crate::engine::runner::Want;
 
     fn row(slot: usize, position: usize) -> Row {
-        Row { slot, position, token: 0, want: Want::Nothing }
+        Row { slot, position, token: 0, prompt: true, want: Want::Nothing }
     }
 
     fn plan(rows: &[Row]) -> Result<Pass, EngineError> {

@@ -7,12 +7,17 @@ use super::matrix::Matrix;
 use super::model::Model;
 use super::pass::Pass;
 use crate::engine::EngineError;
+use crate::engine::runner::Row;
 
 /// Rows that go through all layers together; a longer pass is cut. Enough to use each weight
 /// many times, few enough for the activations to stay in the caches near the cores.
 pub const MAX_ROWS: usize = 128;
 
-/// Memory for up to [`MAX_ROWS`] rows.
+/// As many of prompts, where these are computed in another arithmetic: there each weight is made ready
+/// for the rows first, which takes as long as the products with some forty of them.
+pub const MAX_PROMPT_ROWS: usize = 512;
+
+/// Memory for the rows that go through all layers together.
 #[derive(Debug)]
 pub struct Workspace {
     pub(super) crew: Crew,
@@ -32,6 +37,10 @@ pub struct Workspace {
     /// Numbers of the rows, 0, 1, 2 and on.
     pub(super) rows: Vec<usize>,
     pub(super) bases: Vec<usize>,
+    /// Whether prompts are computed in another arithmetic than the rest.
+    pub(super) tells_prompts: bool,
+    /// The rows that are computed together, where prompts are computed by themselves.
+    pub(super) part: Vec<Row>,
     pub(super) head: HeadWorkspace,
 }
 
@@ -54,28 +63,33 @@ impl Workspace {
         let Model { heads, hidden, ffn, wanted, .. } = model;
         let queries = heads.queries * heads.dim;
         let qkv = model.layers.first().and_then(|layer| layer.qkv.columns.last().copied());
-        crew.reserve(Crew::gate_scratch(MAX_ROWS).max(hidden + 64))?;
+        let quantised = [wanted.normed, wanted.attended, wanted.gated].iter().any(|it| it.panels);
+        let tells_prompts = quantised && crew.tells_prompts();
+        let rows = if tells_prompts { MAX_PROMPT_ROWS } else { MAX_ROWS };
+        crew.reserve(Crew::gate_scratch(rows).max(hidden + 64))?;
         crew.reserve_spread(queries.max(*hidden).max(*ffn))?;
         Ok(Self {
             crew,
             pass: Pass::default(),
-            stream: Matrix::zeros(MAX_ROWS, *hidden)?,
-            normed: Activations::new(MAX_ROWS, *hidden, wanted.normed)?,
-            qkv: Matrix::zeros(MAX_ROWS, qkv.unwrap_or(0))?,
-            angles: Matrix::zeros(MAX_ROWS, heads.dim)?,
+            stream: Matrix::zeros(rows, *hidden)?,
+            normed: Activations::new(rows, *hidden, wanted.normed)?,
+            qkv: Matrix::zeros(rows, qkv.unwrap_or(0))?,
+            angles: Matrix::zeros(rows, heads.dim)?,
             local_angles: match &model.local_frequencies {
                 None => None,
-                Some(_) => Some(Matrix::zeros(MAX_ROWS, heads.dim)?),
+                Some(_) => Some(Matrix::zeros(rows, heads.dim)?),
             },
             product: match model.layers.iter().any(|layer| layer.post_norms.is_some()) {
                 false => None,
-                true => Some(Matrix::zeros(MAX_ROWS, *hidden)?),
+                true => Some(Matrix::zeros(rows, *hidden)?),
             },
-            heads: Matrix::zeros(MAX_ROWS, queries)?,
-            attended: Activations::new(MAX_ROWS, queries, wanted.attended)?,
-            gated: Activations::new(MAX_ROWS, *ffn, wanted.gated)?,
-            rows: (0..MAX_ROWS).collect(),
+            heads: Matrix::zeros(rows, queries)?,
+            attended: Activations::new(rows, queries, wanted.attended)?,
+            gated: Activations::new(rows, *ffn, wanted.gated)?,
+            rows: (0..rows).collect(),
             bases: Vec::new(),
+            tells_prompts,
+            part: Vec::new(),
             head: HeadWorkspace::new(model, 1)?,
         })
     }

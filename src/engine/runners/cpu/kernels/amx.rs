@@ -22,17 +22,24 @@ use super::tile::{self, Ahead, Quants, Scales, TileCall};
 use crate::engine::runners::cpu::form::COLUMNS;
 use crate::engine::runners::cpu::panel::{self, PANEL_ROWS, RECORD, RECORD_STRIDE};
 
+mod pairs;
+
 /// Whether this machine has it, and the system lets this process use it.
 pub(super) fn is_available() -> bool {
-    avx512::is_available() && multiplies_bytes() && system::allows_squares()
+    avx512::is_available()
+        && is_x86_feature_detected!("avx512bf16")
+        && multiplies_squares()
+        && system::allows_squares()
 }
 
-/// Whether the processor has squares and multiplies those of bytes.
-fn multiplies_bytes() -> bool {
+/// Whether the processor has squares and multiplies those of bytes and of bf16.
+fn multiplies_squares() -> bool {
     const SQUARES: u32 = 1 << 24;
     const OF_BYTES: u32 = 1 << 25;
+    const OF_BF16: u32 = 1 << 22;
+    const ALL: u32 = SQUARES | OF_BYTES | OF_BF16;
     // a processor with AVX-512 has leaf 7
-    __cpuid_count(7, 0).edx & (SQUARES | OF_BYTES) == SQUARES | OF_BYTES
+    __cpuid_count(7, 0).edx & ALL == ALL
 }
 
 #[cfg(target_os = "linux")]
@@ -67,18 +74,30 @@ struct Shapes {
     rows: [u8; 16],
 }
 
-/// 0: 16 rows of 16 sums. 1: 16 rows of 32 activations. 2: a block of weights.
-static SHAPES: Shapes = Shapes {
-    palette: 1,
-    start_row: 0,
-    reserved: [0; 14],
-    row_bytes: [64, 32, 64, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0],
-    rows: [16, 16, 8, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0],
-};
+impl Shapes {
+    /// So many bytes a row, and so many rows.
+    const fn new(bytes: [u16; 8], each: [u8; 8]) -> Self {
+        let (mut row_bytes, mut rows) = ([0; 16], [0; 16]);
+        let mut number = 0;
+        while number < 8 {
+            (row_bytes[number], rows[number]) = (bytes[number], each[number]);
+            number += 1;
+        }
+        Self { palette: 1, start_row: 0, reserved: [0; 14], row_bytes, rows }
+    }
 
-/// Gives this thread's squares their shapes.
+    /// Gives this thread's squares these shapes.
+    unsafe fn give(&self) {
+        asm!("ldtilecfg [{}]", in(reg) &raw const *self, options(nostack, preserves_flags));
+    }
+}
+
+/// 0 to 5: 16 rows of 16 sums. 6: 16 rows of 32 activations. 7: a block of weights.
+static SHAPES: Shapes =
+    Shapes::new([64, 64, 64, 64, 64, 64, 32, 64], [16, 16, 16, 16, 16, 16, 16, 8]);
+
 unsafe fn begin() {
-    asm!("ldtilecfg [{}]", in(reg) &raw const SHAPES, options(nostack, preserves_flags));
+    SHAPES.give();
 }
 
 /// Gives the squares back, so that nothing is saved of them when threads change.
@@ -123,10 +142,15 @@ unsafe fn fixed<Q: Quants, const R: usize>(call: &TileCall, weights: *const u8) 
     let mut ahead = Ahead::new(call);
     for first in (0..call.blocks).step_by(GROUP) {
         let blocks = first..call.blocks.min(first + GROUP);
-        for block in blocks.clone() {
-            ahead.step();
-            let record = call.input.add(block * RECORD_STRIDE);
-            multiply(weights.add(block * BYTES), record, sums.add((block - first) * SUMS));
+        blocks.clone().for_each(|_| ahead.step());
+        let (record, weights) = (call.input.add(first * RECORD_STRIDE), weights.add(first * BYTES));
+        if blocks.len() == GROUP {
+            multiply_group(weights, record, sums);
+        } else {
+            for at in 0..blocks.len() {
+                let record = record.add(at * RECORD_STRIDE);
+                multiply(weights.add(at * BYTES), record, sums.add(at * SUMS));
+            }
         }
         for block in blocks {
             let record = call.input.add(block * RECORD_STRIDE);
@@ -162,23 +186,56 @@ unsafe fn spread(weights: *const u8, blocks: usize, to: *mut u8) {
     }
 }
 
+/// Multiplies a block of bytes with the rows of a panel.
+macro_rules! product {
+    ($block:literal) => {
+        concat!(
+            concat!("tileloadd tmm6, [{record} + {record_stride} + ", $block, " * 768]\n"),
+            concat!("tileloadd tmm7, [{weights} + {stride} + ", $block, " * 512]\n"),
+            concat!("tilezero tmm", $block, "\n"),
+            concat!("tdpbsud tmm", $block, ", tmm6, tmm7\n"),
+        )
+    };
+}
+
+/// Stores its sums.
+macro_rules! store {
+    ($block:literal) => {
+        concat!("tilestored [{sums} + {stride} + ", $block, " * 1024], tmm", $block, "\n")
+    };
+}
+
+/// The assembly of some blocks, all of whose products come before their sums are stored.
+macro_rules! blocks {
+    ($weights:ident, $record:ident, $sums:ident, $($block:literal)*) => {
+        asm!(
+            $(product!($block),)*
+            $(store!($block),)*
+            record = in(reg) $record,
+            record_stride = in(reg) RECORD,
+            weights = in(reg) $weights,
+            sums = in(reg) $sums,
+            stride = in(reg) size_of::<[i32; COLUMNS]>(),
+            out("tmm0") _, out("tmm1") _, out("tmm2") _, out("tmm3") _,
+            out("tmm4") _, out("tmm5") _, out("tmm6") _, out("tmm7") _,
+            options(nostack, preserves_flags),
+        )
+    };
+}
+
+// the templates say so in digits
+const _: () = assert!(RECORD_STRIDE == 768 && BYTES == 512 && SUMS == 256 && GROUP == 6);
+
 /// The sums of a block of bytes times the rows of a panel.
 #[inline(always)]
 unsafe fn multiply(weights: *const u8, record: *const u8, sums: *mut i32) {
-    asm!(
-        "tileloadd tmm1, [{record} + {record_stride}]",
-        "tileloadd tmm2, [{weights} + {stride}]",
-        "tilezero tmm0",
-        "tdpbsud tmm0, tmm1, tmm2",
-        "tilestored [{sums} + {stride}], tmm0",
-        record = in(reg) record,
-        record_stride = in(reg) RECORD,
-        weights = in(reg) weights,
-        sums = in(reg) sums,
-        stride = in(reg) size_of::<[i32; COLUMNS]>(),
-        out("tmm0") _, out("tmm1") _, out("tmm2") _,
-        options(nostack, preserves_flags),
-    );
+    blocks!(weights, record, sums, 0);
+}
+
+/// Those of a group of blocks.
+#[inline(always)]
+unsafe fn multiply_group(weights: *const u8, record: *const u8, sums: *mut i32) {
+    blocks!(weights, record, sums, 0 1 2 3 4 5);
 }
 
 /// Adds a block's sums to the totals, times the scales of their rows and columns.
@@ -222,4 +279,5 @@ static MANY: Many = Many {
 };
 
 /// The table of these kernels.
-pub(super) static KERNELS: Kernels = Kernels { many: Some(&MANY), ..avx512::KERNELS };
+pub(super) static KERNELS: Kernels =
+    Kernels { many: Some(&MANY), prompts: Some(&pairs::KERNELS), ..avx512::KERNELS };

@@ -202,10 +202,10 @@ impl Crew {
             }
         };
         if inputs.several {
-            let pieces = self.deal.begin(units.len());
+            let pieces = self.deal.begin(units.len(), 1);
             self.team.run(&|thread| work(pieces, thread, true, false));
         }
-        let pieces = self.deal.begin(units.len());
+        let pieces = self.deal.begin(units.len(), 1);
         self.team.run(&|thread| work(pieces, thread, !inputs.several, true));
     }
 }

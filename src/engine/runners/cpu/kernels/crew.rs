@@ -13,7 +13,10 @@ use crate::engine::runners::cpu::form::BLOCK;
 pub struct Crew {
     pub(super) team: Team,
     pub(super) deal: Deal,
+    /// Those that compute now.
     pub(super) kernels: &'static Kernels,
+    /// Those of the instruction set.
+    table: &'static Kernels,
     pub(super) scratch: Scratch,
     /// [`Room`] of each thread.
     pub(super) spread: Scratch,
@@ -39,7 +42,17 @@ impl Crew {
         let team = Team::new(threads)?;
         let (deal, size) = (Deal::new(team.size()), team.size());
         let (scratch, spread) = (Scratch::new(size, 0)?, Scratch::new(size, 0)?);
-        Ok(Self { team, deal, kernels, scratch, spread, isa })
+        Ok(Self { team, deal, kernels, table: kernels, scratch, spread, isa })
+    }
+
+    /// Whether prompts are computed in another arithmetic.
+    pub fn tells_prompts(&self) -> bool {
+        self.table.prompts.is_some()
+    }
+
+    /// Computes prompts from now on, or all else.
+    pub fn compute(&mut self, prompts: bool) {
+        self.kernels = self.table.prompts.filter(|_| prompts).unwrap_or(self.table);
     }
 
     /// Makes room for `length` floats of scratch memory for each thread.
@@ -54,13 +67,13 @@ impl Crew {
     }
 
     /// Makes room for what is done once for a tile that multiplies many rows: of up to `columns`
-    /// inputs. Deeper ones do without.
+    /// inputs. Deeper ones do without, unless they are multiplied with prompts.
     ///
     /// # Errors
     /// The system gives no memory.
     pub fn reserve_spread(&mut self, columns: usize) -> Result<(), EngineError> {
-        let length = Room::floats(columns.div_ceil(BLOCK));
-        if self.kernels.many.is_some() && length > self.spread.length {
+        let length = Room::bytes(columns.div_ceil(BLOCK)) / size_of::<f32>();
+        if (self.table.many.is_some() || self.tells_prompts()) && length > self.spread.length {
             self.spread = Scratch::new(self.team.size(), length)?;
         }
         Ok(())

@@ -34,10 +34,10 @@ impl Deal {
         Self((0..threads).map(|_| Counter::default()).collect())
     }
 
-    /// Begins a phase over this many rows.
-    pub fn begin(&mut self, rows: usize) -> Pieces<'_> {
+    /// Begins a phase over this many rows, whose pieces are computed so many together.
+    pub fn begin(&mut self, rows: usize, together: usize) -> Pieces<'_> {
         self.0.iter_mut().for_each(|counter| *counter.0.get_mut() = 0);
-        Pieces { taken: &self.0, least: if rows < FEW_AT_A_TIME { ALL } else { 1 } }
+        Pieces { taken: &self.0, least: if rows < FEW_AT_A_TIME { ALL } else { together } }
     }
 }
 
@@ -45,7 +45,7 @@ impl Deal {
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Pieces<'a> {
     taken: &'a [Counter],
-    /// Least pieces that are taken at a time.
+    /// Least pieces that are taken at a time, and of which a multiple is.
     least: usize,
 }
 
@@ -65,6 +65,7 @@ impl<'a> Pieces<'a> {
                 let taken = &self.taken[owner].0;
                 let left = end.saturating_sub(taken.load(Ordering::Relaxed));
                 let some = (left / SHARE).min(MOST).max(self.least);
+                let some = some - some % self.least;
                 let begin = taken.fetch_add(some, Ordering::Relaxed);
                 (begin < end).then(|| (owner, begin..end.min(begin.saturating_add(some))))
             })
@@ -87,7 +88,7 @@ mod tests {
             for _ in 0..200 {
                 let seen: [Vec<AtomicU32>; 3] =
                     counts.map(|count| (0..count).map(|_| AtomicU32::new(0)).collect());
-                let pieces = deal.begin(rows);
+                let pieces = deal.begin(rows, 1);
                 team.run(&|thread| {
                     for (owner, pieces) in pieces.take(thread, |owner| counts[owner]) {
                         for piece in pieces {
@@ -104,14 +105,14 @@ mod tests {
     #[test]
     fn a_thread_alone_takes_its_own_pieces_and_then_those_of_others_in_order() {
         let mut deal = Deal::new(3);
-        let taken: Vec<_> = deal.begin(8).take(1, |owner| owner + 1).collect();
+        let taken: Vec<_> = deal.begin(8, 1).take(1, |owner| owner + 1).collect();
         let expected = [(1, 0..1), (1, 1..2), (0, 0..1), (2, 0..1), (2, 1..2), (2, 2..3)];
         assert_eq!(taken, expected);
         let own = |owner| if owner == 1 { 40 } else { 0 };
-        let taken: Vec<_> = deal.begin(8).take(1, own).map(|(_, pieces)| pieces.len()).collect();
+        let taken: Vec<_> = deal.begin(8, 1).take(1, own).map(|(_, pieces)| pieces.len()).collect();
         let expected = [[4, 4, 4].as_slice(), &[3, 3], &[2; 4], &[1; 14]].concat();
         assert_eq!(taken, expected);
-        let taken: Vec<_> = deal.begin(1).take(2, |owner| owner + 1).collect();
+        let taken: Vec<_> = deal.begin(1, 1).take(2, |owner| owner + 1).collect();
         assert_eq!(taken, [(2, 0..3), (0, 0..1), (1, 0..2)]);
     }
 }

@@ -1,8 +1,10 @@
 //! Phase: the gated half of the feed-forward part, each thread its own units of 32 columns.
 
+use std::ops::Range;
+
 use super::crew::Crew;
 use super::many::Multiplier;
-use super::multiply::{Input, Product, panels};
+use super::multiply::{Input, PRODUCT_ROWS, Product, Tile, groups, panels};
 use super::near::Lines;
 use super::prepare::Output;
 use super::table::{GateFn, Kernels};
@@ -74,7 +76,7 @@ impl Crew {
         let phase = Phase { kernels, activate, gated, weights, input, rows, out };
         let upcoming = upcoming.filter(|_| upcoming::ASKS);
         let scratch = self.scratch.parts(Self::gate_scratch(rows));
-        let (multipliers, pieces) = (self.multipliers(rows), self.deal.begin(rows));
+        let (multipliers, pieces) = (self.multipliers(rows), self.deal.begin(rows, 1));
         self.team.run(&|thread| {
             let units = |owner: usize| gated.threads[owner].0.len();
             // SAFETY: the thread takes one, and the weights are borrowed.
@@ -105,29 +107,65 @@ impl Phase<'_> {
     /// No other thread computes this unit, and `work` has room for all rows.
     #[allow(unsafe_op_in_unsafe_fn, reason = "one contract for the whole function")]
     unsafe fn compute(&self, owner: usize, number: usize, work: &mut Work<'_>) {
-        let Work { by, results, products, errand } = work;
         let Gated { forms, threads, .. } = self.gated;
         let (units, begin) = &threads[owner];
         let bytes = forms.map(|form| form.tile_bytes(self.gated.blocks));
         let pair = bytes[0] + bytes[1];
         for half in 0..2 {
             let tiles = self.weights.tiles(owner, begin + (2 * number + half) * pair, pair);
-            let next = tiles.as_ptr().wrapping_add(pair);
-            for (at, rows) in panels(self.rows).enumerate() {
-                for (which, product) in products.iter_mut().enumerate() {
-                    let weights = Lines::part(next, pair, 2 * at + which, self.products() / 2);
-                    let ahead = [weights, errand.step()];
-                    let (form, place) = (forms[which], product.place());
-                    // the tile is whole, and `input` was checked for these rows
-                    let tile = tiles[which * bytes[0]..].as_ptr();
-                    self.input.multiply(by, form, tile, rows.clone(), ahead, place);
-                }
-                // the products have these rows, and the results 32 floats a row
-                let [gate, up] = products.each_ref().map(|product| product.0.as_ptr());
-                let result = results.wrapping_add(rows.start * BLOCK + half * COLUMNS);
-                (self.activate)(gate.cast(), up.cast(), rows.len(), result, BLOCK);
+            let tiles = [&tiles[..bytes[0]], &tiles[bytes[0]..]];
+            if work.by.pairs(*forms) {
+                self.compute_together(tiles, half, work);
+            } else {
+                self.compute_panels(tiles, half, work);
             }
         }
-        self.out.write_column(self.kernels, results.cast_const(), self.rows, units.start + number);
+        let results = work.results.cast_const();
+        self.out.write_column(self.kernels, results, self.rows, units.start + number);
+    }
+
+    /// Computes half of a unit, from a tile of gate and one of up.
+    #[allow(unsafe_op_in_unsafe_fn, reason = "the contract of compute")]
+    unsafe fn compute_panels(&self, tiles: [&[u8]; 2], half: usize, work: &mut Work<'_>) {
+        let pair = tiles[0].len() + tiles[1].len();
+        let next = tiles[0].as_ptr().wrapping_add(pair);
+        for (at, rows) in panels(self.rows).enumerate() {
+            for (which, tile) in tiles.iter().enumerate() {
+                let ahead = Lines::part(next, pair, 2 * at + which, self.products() / 2);
+                let ahead = [ahead, work.errand.step()];
+                let (form, place) = (self.gated.forms[which], work.products[which].place());
+                let tile = Tile { form, weights: tile.as_ptr(), place, ahead };
+                // the tile is whole, and `input` was checked for these rows
+                self.input.multiply(&mut work.by, tile, rows.clone());
+            }
+            self.activate(rows, half, work);
+        }
+    }
+
+    /// Computes half of a unit where both tiles are multiplied together.
+    #[allow(unsafe_op_in_unsafe_fn, reason = "the contract of compute")]
+    unsafe fn compute_together(&self, tiles: [&[u8]; 2], half: usize, work: &mut Work<'_>) {
+        let pair = tiles[0].len() + tiles[1].len();
+        let next = tiles[0].as_ptr().wrapping_add(pair);
+        let ahead = [0, 1].map(|which| [Lines::part(next, pair, which, 2), work.errand.step()]);
+        for rows in groups(self.rows, PRODUCT_ROWS) {
+            let tiles = [0, 1].map(|which| {
+                let (form, place) = (self.gated.forms[which], work.products[which].place());
+                Tile { form, weights: tiles[which].as_ptr(), place, ahead: ahead[which] }
+            });
+            // the tiles are whole, and `input` was checked for these rows
+            self.input.multiply_together(&mut work.by, &tiles, rows.clone());
+            self.activate(rows, half, work);
+        }
+    }
+
+    /// Makes results of the products of some rows.
+    #[allow(unsafe_op_in_unsafe_fn, reason = "the contract of compute")]
+    #[inline(always)]
+    unsafe fn activate(&self, rows: Range<usize>, half: usize, work: &Work<'_>) {
+        // the products have these rows, and the results 32 floats a row
+        let [gate, up] = work.products.each_ref().map(|product| product.0.as_ptr());
+        let result = work.results.wrapping_add(rows.start * BLOCK + half * COLUMNS);
+        (self.activate)(gate.cast(), up.cast(), rows.len(), result, BLOCK);
     }
 }

@@ -5,7 +5,7 @@
 
 use super::crew::{Crew, Shared};
 use super::many::Multiplier;
-use super::multiply::{Input, Product, panels};
+use super::multiply::{Input, Product, Tile, panels};
 use super::near::Lines;
 use super::rows::Best;
 use super::simd::LANES;
@@ -106,36 +106,35 @@ impl Crew {
         let best = Shared::new(winners.best.as_mut_ptr());
         let logits = Shared::new(logits.values.as_mut_ptr());
         let count = panels(rows).len();
-        let (multipliers, pieces) = (self.multipliers(rows), self.deal.begin(rows));
+        let (multipliers, pieces) = (self.multipliers(rows), self.deal.begin(rows, 1));
         let multiply = |by: &mut Multiplier,
                         product: &mut Product,
                         owner: usize,
                         tile: usize,
                         best: &mut [Best]| {
-            let tile = linear.tile(owner, tile);
-            let tile_weights = weights.tiles(owner, tile.offset, tile.bytes).as_ptr();
-            let next = tile_weights.wrapping_add(tile.bytes);
+            let found = linear.tile(owner, tile);
+            let tile_weights = weights.tiles(owner, found.offset, found.bytes).as_ptr();
+            let next = tile_weights.wrapping_add(found.bytes);
             for (at, rows) in panels(rows).enumerate() {
-                let ahead = [Lines::part(next, tile.bytes, at, count), Lines::NONE];
-                let (form, place) = (tile.form, product.place());
+                let ahead = [Lines::part(next, found.bytes, at, count), Lines::NONE];
+                let (form, weights, place) = (found.form, tile_weights, product.place());
+                let tile = Tile { form, weights, place, ahead };
                 // SAFETY: the tile is whole, and `input` was checked for these rows.
-                unsafe {
-                    input.multiply(by, form, tile_weights, rows.clone(), ahead, place);
-                }
+                unsafe { input.multiply(by, tile, rows.clone()) };
                 // columns that only fill the last tile are no tokens
-                let tokens = vocabulary.saturating_sub(tile.column);
+                let tokens = vocabulary.saturating_sub(found.column);
                 if tokens < COLUMNS {
                     let values = product.0.iter_mut();
                     values.for_each(|values| values[tokens..].fill(f32::NEG_INFINITY));
                 }
-                let number = (tile.column / COLUMNS) as i32;
+                let number = (found.column / COLUMNS) as i32;
                 let values = product.0.as_ptr().cast();
                 // SAFETY: 16 values for each row; kernels of this machine. Of rows that want
                 // their logits nobody asks for the best.
                 unsafe { (kernels.best)(values, number, &mut best[rows.clone()]) };
                 for (goal, values) in goals[rows].iter().zip(&product.0) {
                     let Goal::Logits(place) = goal else { continue };
-                    let place = logits.pointer().wrapping_add(place * stride + tile.column);
+                    let place = logits.pointer().wrapping_add(place * stride + found.column);
                     // SAFETY: room was checked, and these columns belong to whoever took this
                     // tile.
                     unsafe { *place.cast::<[f32; COLUMNS]>() = *values };

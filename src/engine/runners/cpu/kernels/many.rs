@@ -6,6 +6,7 @@
 #![allow(unsafe_op_in_unsafe_fn, reason = "each function states its contract")]
 
 use super::crew::{Crew, Parts};
+use super::pairs::{PAIRS, Pairs};
 use super::table::Kernels;
 use super::tile::TileCall;
 use crate::engine::runners::cpu::form::{BLOCK, COLUMNS, FORMS, Form};
@@ -60,8 +61,8 @@ impl Multipliers {
     /// # Safety
     /// The thread has one at a time, and no weights change meanwhile.
     pub unsafe fn of(self, thread: usize) -> Multiplier {
-        let (place, blocks) =
-            (self.rooms.part(thread).cast(), self.rooms.length() / Room::floats(1));
+        let bytes = self.rooms.length() * size_of::<f32>();
+        let (place, blocks) = (self.rooms.part(thread).cast(), bytes / Room::bytes(1));
         // SAFETY: a crew has kernels of this machine; the rest is the caller's promise.
         unsafe { Multiplier::new(self.kernels, self.rows, Room { place, blocks }) }
     }
@@ -71,6 +72,8 @@ impl Multipliers {
 pub(super) struct Multiplier {
     kernels: &'static Kernels,
     many: Option<&'static Many>,
+    pairs: Option<&'static Pairs>,
+    end: Option<unsafe fn()>,
     /// Its pointers keep it in its thread.
     spread: Spread,
 }
@@ -82,12 +85,50 @@ impl Multiplier {
     /// The machine has these kernels. This thread has no other multiplier and the room to itself,
     /// and no weights change, as long as this one lives.
     pub unsafe fn new(kernels: &'static Kernels, rows: usize, room: Room) -> Self {
-        let many = kernels.many.filter(|many| rows >= many.rows);
-        if let Some(many) = many {
-            (many.begin)();
+        let (many, pairs) = (kernels.many.filter(|many| rows >= many.rows), kernels.pairs);
+        let (begin, end) = match (pairs, many) {
+            (Some(pairs), _) => (Some(pairs.begin), Some(pairs.end)),
+            (None, Some(many)) => (Some(many.begin), Some(many.end)),
+            (None, None) => (None, None),
+        };
+        if let Some(begin) = begin {
+            begin();
         }
         let spread = Spread { room, tiles: [std::ptr::null(); 2], next: 0 };
-        Self { kernels, many, spread }
+        Self { kernels, many, pairs, end, spread }
+    }
+
+    /// Whether tiles of these forms are better multiplied by [`Multiplier::multiply_together`].
+    #[inline(always)]
+    pub fn pairs(&self, forms: impl IntoIterator<Item = Form>) -> bool {
+        self.pairs.is_some() && forms.into_iter().all(Form::is_quantised)
+    }
+
+    /// Bytes of a record of quantised activations.
+    #[inline(always)]
+    pub fn record(&self) -> usize {
+        self.kernels.record
+    }
+
+    /// Multiplies `rows` rows of any panels with one or two quantised tiles. The calls differ in their
+    /// weights, results and what is brought near.
+    ///
+    /// # Safety
+    /// As [`TileCall`] says, for so many rows, of panels that are there as a whole.
+    pub unsafe fn multiply_together(&mut self, forms: &[Form], calls: &[TileCall], rows: usize) {
+        let Some(pairs) = self.pairs else { unreachable!("{forms:?} are multiplied one by one") };
+        let Spread { room, tiles, .. } = &mut self.spread;
+        assert!(calls.iter().all(|call| call.blocks <= room.blocks), "no room was reserved");
+        let place = |number: usize| room.place.wrapping_add(number * calls[0].blocks * PAIRS);
+        let wanted = [calls[0].weights, calls[calls.len() - 1].weights];
+        if *tiles != wanted {
+            for (number, (form, call)) in forms.iter().zip(calls).enumerate() {
+                let spread = pairs.spread[*form as usize].expect("every quantised form is spread");
+                spread(call, place(number));
+            }
+            *tiles = wanted;
+        }
+        (pairs.multiply)(calls, place(0).cast_const(), rows);
     }
 
     /// Multiplies `rows` rows, which lie in one panel, with a tile.
@@ -96,6 +137,9 @@ impl Multiplier {
     /// As [`TileCall`] says, for so many rows, the first ones of a panel that is there as a whole.
     #[inline(always)]
     pub unsafe fn multiply(&mut self, form: Form, call: &TileCall, rows: usize) {
+        if self.pairs([form]) {
+            return self.multiply_together(&[form], std::slice::from_ref(call), rows);
+        }
         let many = self.many.filter(|many| rows >= many.panel_rows);
         let kernel = many.and_then(|many| many.kernels[form as usize].as_ref());
         let Some(kernel) = kernel else { return self.kernels.multiply(form, call, rows) };
@@ -112,9 +156,9 @@ impl Multiplier {
 
 impl Drop for Multiplier {
     fn drop(&mut self) {
-        if let Some(many) = self.many {
+        if let Some(end) = self.end {
             // SAFETY: this thread has begun.
-            unsafe { (many.end)() };
+            unsafe { end() };
         }
     }
 }
@@ -128,9 +172,9 @@ pub(super) struct Room {
 }
 
 impl Room {
-    /// Floats of memory for tiles of up to so many blocks.
-    pub fn floats(blocks: usize) -> usize {
-        2 * blocks * BYTES / size_of::<f32>()
+    /// Bytes of memory for tiles of up to so many blocks, however they are spread.
+    pub fn bytes(blocks: usize) -> usize {
+        2 * blocks * BYTES.max(PAIRS)
     }
 }
 

@@ -9,7 +9,7 @@ use super::tile::TileCall;
 use crate::engine::runners::cpu::activations::Activations;
 use crate::engine::runners::cpu::form::{COLUMNS, Form};
 use crate::engine::runners::cpu::matrix::Matrix;
-use crate::engine::runners::cpu::pack::Linear;
+use crate::engine::runners::cpu::pack::{self, Linear};
 use crate::engine::runners::cpu::panel::{self, PANEL_ROWS};
 use crate::engine::runners::cpu::weights::Weights;
 
@@ -22,13 +22,16 @@ pub enum Then<'a> {
     Add,
 }
 
-/// A tile of results, `[row][column]`.
+/// Rows of a tile's results that are kept near.
+pub(super) const PRODUCT_ROWS: usize = 4 * PANEL_ROWS;
+
+/// Results of a tile, `[row][column]`.
 #[repr(C, align(64))]
-pub(super) struct Product(pub [[f32; COLUMNS]; PANEL_ROWS]);
+pub(super) struct Product(pub [[f32; COLUMNS]; PRODUCT_ROWS]);
 
 impl Product {
     pub fn new() -> Self {
-        Self([[0.0; COLUMNS]; PANEL_ROWS])
+        Self([[0.0; COLUMNS]; PRODUCT_ROWS])
     }
 }
 
@@ -40,6 +43,16 @@ pub(super) struct Place {
     /// What is added to them, or null.
     pub base: *const f32,
     pub base_stride: usize,
+}
+
+/// A tile of weights, and what becomes of its products.
+#[derive(Clone, Copy)]
+pub(super) struct Tile {
+    pub form: Form,
+    pub weights: *const u8,
+    pub place: Place,
+    /// What is brought near meanwhile.
+    pub ahead: [Lines; 2],
 }
 
 impl Product {
@@ -98,47 +111,67 @@ impl Input {
     /// processor, which was 5 % of a prompt's time.
     ///
     /// # Safety
-    /// `weights` is a tile of `form`; the rows were checked by [`Input::new`]; `place` is good for
-    /// 16 columns of these rows.
+    /// Its weights are a tile of its form; the rows were checked by [`Input::new`]; its place is good
+    /// for 16 columns of these rows.
     #[allow(unsafe_code)]
     #[inline(always)]
-    pub unsafe fn multiply(
-        self,
-        by: &mut Multiplier,
-        form: Form,
-        weights: *const u8,
-        rows: Range<usize>,
-        ahead: [Lines; 2],
-        place: Place,
-    ) {
+    pub unsafe fn multiply(self, by: &mut Multiplier, tile: Tile, rows: Range<usize>) {
+        // SAFETY: the caller and `new` vouch for the addresses, and panels are there as a whole.
+        unsafe {
+            let call = self.call(by, tile, rows.start);
+            by.multiply(tile.form, &call, rows.len());
+        }
+    }
+
+    /// Multiplies rows, which begin a panel, with one or two tiles for which [`Multiplier::pairs`]. The
+    /// first rows of a phase bring near what the tiles bring near.
+    ///
+    /// # Safety
+    /// As for [`Input::multiply`].
+    #[allow(unsafe_code)]
+    pub unsafe fn multiply_together(self, by: &mut Multiplier, tiles: &[Tile], rows: Range<usize>) {
+        let (first, last) = (tiles[0], tiles[tiles.len() - 1]);
+        // SAFETY: the caller and `new` vouch for the addresses, and panels are there as a whole.
+        unsafe {
+            let calls = [self.call(by, first, rows.start), self.call(by, last, rows.start)];
+            by.multiply_together(&[first.form, last.form], &calls[..tiles.len()], rows.len());
+        }
+    }
+
+    /// A tile's call for rows from `row` on, which is the first of a panel.
+    #[allow(unsafe_code)]
+    #[inline(always)]
+    unsafe fn call(self, by: &Multiplier, tile: Tile, row: usize) -> TileCall {
         // SAFETY: within what `new` has checked.
         let input = unsafe {
-            if form.is_quantised() {
-                self.records.add(panel::first_record(rows.start, self.blocks))
+            if tile.form.is_quantised() {
+                self.records.add(panel::first_record(row, self.blocks) * by.record())
             } else {
-                self.floats.add(rows.start * self.stride).cast()
+                self.floats.add(row * self.stride).cast()
             }
         };
-        let call = TileCall {
-            weights,
+        TileCall {
+            weights: tile.weights,
             blocks: self.blocks,
             input,
             input_stride: self.stride,
-            out: place.out,
-            out_stride: place.stride,
-            base: place.base,
-            base_stride: place.base_stride,
-            ahead,
-        };
-        // SAFETY: the caller and `new` vouch for the addresses, and panels are there as a whole.
-        unsafe { by.multiply(form, &call, rows.len()) }
+            out: tile.place.out,
+            out_stride: tile.place.stride,
+            base: tile.place.base,
+            base_stride: tile.place.base_stride,
+            ahead: tile.ahead,
+        }
     }
 }
 
 /// The rows of each panel.
 pub(super) fn panels(rows: usize) -> impl ExactSizeIterator<Item = Range<usize>> {
-    let begins = (0..rows).step_by(PANEL_ROWS);
-    begins.map(move |begin| begin..(begin + PANEL_ROWS).min(rows))
+    groups(rows, PANEL_ROWS)
+}
+
+/// So many rows at a time.
+pub(super) fn groups(rows: usize, each: usize) -> impl ExactSizeIterator<Item = Range<usize>> {
+    (0..rows).step_by(each).map(move |begin| begin..(begin + each).min(rows))
 }
 
 impl Crew {
@@ -160,37 +193,96 @@ impl Crew {
             assert!(bias.len() >= width, "the bias is too short");
         }
         assert_eq!(linear.threads.len(), self.team.size(), "packed for another team");
-        let stride = out.stride();
-        let out = Shared::new(out.as_mut_ptr());
-        let count = panels(rows).len();
-        let (multipliers, pieces) = (self.multipliers(rows), self.deal.begin(rows));
-        let multiply = |by: &mut Multiplier, owner: usize, tile: usize| {
-            let tile = linear.tile(owner, tile);
-            let tile_weights = weights.tiles(owner, tile.offset, tile.bytes).as_ptr();
-            let next = tile_weights.wrapping_add(tile.bytes);
-            for (at, rows) in panels(rows).enumerate() {
-                let out = out.pointer().wrapping_add(rows.start * stride + tile.column);
-                let (base, base_stride) = match then {
-                    Then::Store(None) => (std::ptr::null(), 0),
-                    Then::Store(Some(bias)) => (bias[tile.column..].as_ptr(), 0),
-                    Then::Add => (out.cast_const(), stride),
-                };
-                let ahead = [Lines::part(next, tile.bytes, at, count), Lines::NONE];
-                // SAFETY: the tile is whole, and `input` was checked for these rows. These 16
-                // columns of these rows exist, and they belong to whoever took this tile; the
-                // bias is as long as the result is wide.
-                unsafe {
-                    let place = Place { out, stride, base, base_stride };
-                    input.multiply(by, tile.form, tile_weights, rows, ahead, place);
-                }
-            }
+        let phase = Phase {
+            linear,
+            weights,
+            input,
+            rows,
+            stride: out.stride(),
+            out: Shared::new(out.as_mut_ptr()),
+            then,
         };
+        let together = if self.kernels.pairs.is_some() { TOGETHER } else { 1 };
+        let (multipliers, pieces) = (self.multipliers(rows), self.deal.begin(rows, together));
         self.team.run(&|thread| {
             // SAFETY: the thread takes one, and the weights are borrowed.
             let mut by = unsafe { multipliers.of(thread) };
             for (owner, tiles) in pieces.take(thread, |owner| linear.tiles(owner)) {
-                tiles.for_each(|tile| multiply(&mut by, owner, tile));
+                // SAFETY: whoever takes tiles has their columns, and all was checked above.
+                unsafe { phase.multiply(&mut by, owner, tiles) };
             }
         });
+    }
+}
+
+/// Tiles that are multiplied together where [`Multiplier::pairs`].
+const TOGETHER: usize = 2;
+
+/// The phase, resolved for its threads.
+struct Phase<'a> {
+    linear: &'a Linear,
+    weights: &'a Weights,
+    input: Input,
+    rows: usize,
+    out: Shared<f32>,
+    stride: usize,
+    then: Then<'a>,
+}
+
+impl Phase<'_> {
+    /// Multiplies all rows with some tiles of a thread.
+    ///
+    /// # Safety
+    /// The input, the result and the bias are as [`Crew::multiply`] has checked them, and nobody else
+    /// has these tiles.
+    #[allow(unsafe_op_in_unsafe_fn, reason = "one contract for the whole function")]
+    unsafe fn multiply(&self, by: &mut Multiplier, owner: usize, tiles: Range<usize>) {
+        if by.pairs(self.linear.threads[owner].iter().map(|segment| segment.form)) {
+            for first in tiles.clone().step_by(TOGETHER) {
+                self.multiply_together(by, owner, first..tiles.end.min(first + TOGETHER));
+            }
+        } else {
+            tiles.for_each(|tile| self.multiply_panels(by, owner, tile));
+        }
+    }
+
+    #[allow(unsafe_op_in_unsafe_fn, reason = "the contract of multiply")]
+    unsafe fn multiply_panels(&self, by: &mut Multiplier, owner: usize, tile: usize) {
+        let found = self.linear.tile(owner, tile);
+        let count = panels(self.rows).len();
+        for (at, rows) in panels(self.rows).enumerate() {
+            let mut tile = self.tile(owner, found, rows.start);
+            let next = tile.weights.wrapping_add(found.bytes);
+            tile.ahead[0] = Lines::part(next, found.bytes, at, count);
+            self.input.multiply(by, tile, rows);
+        }
+    }
+
+    #[allow(unsafe_op_in_unsafe_fn, reason = "the contract of multiply")]
+    unsafe fn multiply_together(&self, by: &mut Multiplier, owner: usize, tiles: Range<usize>) {
+        let both = [tiles.start, tiles.end - 1].map(|tile| {
+            let found = self.linear.tile(owner, tile);
+            let mut tile = self.tile(owner, found, 0);
+            // each asks for one of those that come after both
+            let next = tile.weights.wrapping_add(tiles.len() * found.bytes);
+            tile.ahead[0] = Lines::part(next, found.bytes, 0, 1);
+            tile
+        });
+        self.input.multiply_together(by, &both[..tiles.len()], 0..self.rows);
+    }
+
+    /// A tile and what becomes of its products with the rows from `row` on.
+    #[inline(always)]
+    fn tile(&self, owner: usize, found: pack::Place, row: usize) -> Tile {
+        let (out, stride) = (self.out.pointer(), self.stride);
+        let out = out.wrapping_add(row * stride + found.column);
+        let (base, base_stride) = match self.then {
+            Then::Store(None) => (std::ptr::null(), 0),
+            Then::Store(Some(bias)) => (bias[found.column..].as_ptr(), 0),
+            Then::Add => (out.cast_const(), stride),
+        };
+        let weights = self.weights.tiles(owner, found.offset, found.bytes).as_ptr();
+        let place = Place { out, stride, base, base_stride };
+        Tile { form: found.form, weights, place, ahead: [Lines::NONE; 2] }
     }
 }

@@ -8,7 +8,7 @@ use super::team::share;
 use crate::engine::runners::cpu::activations::Activations;
 use crate::engine::runners::cpu::form::BLOCK;
 use crate::engine::runners::cpu::matrix::Matrix;
-use crate::engine::runners::cpu::panel::{self, PANEL_ROWS, RECORD, RECORD_STRIDE};
+use crate::engine::runners::cpu::panel::{self, PANEL_ROWS};
 
 /// RMSNorm's parameters.
 #[derive(Debug, Clone, Copy)]
@@ -67,15 +67,18 @@ impl Output {
             unsafe { std::ptr::copy_nonoverlapping(values, place, blocks * BLOCK) };
         }
         if let Some(records) = self.records {
-            let first = panel::first_record(row, self.blocks) + at * RECORD_STRIDE;
-            let place = records.pointer().wrapping_add(first);
+            let place = self.record(kernels, records, row, at);
             // SAFETY: the caller's promise, and the kernels are those of this machine.
-            unsafe { (kernels.quantise)(values, blocks, place, RECORD_STRIDE) };
+            unsafe { (kernels.quantise)(values, blocks, place, PANEL_ROWS * kernels.record) };
         }
     }
-}
 
-impl Output {
+    /// Where the record of a row's block is.
+    fn record(self, kernels: &Kernels, records: Shared<u8>, row: usize, block: usize) -> *mut u8 {
+        let number = panel::first_record(row, self.blocks) + block * PANEL_ROWS;
+        records.pointer().wrapping_add(number * kernels.record)
+    }
+
     /// Writes block `at` of the first `rows` rows.
     ///
     /// # Safety
@@ -97,12 +100,12 @@ impl Output {
         }
         if let Some(records) = self.records {
             for row in (0..rows).step_by(PANEL_ROWS) {
-                let first = panel::first_record(row, self.blocks) + at * RECORD_STRIDE;
-                let place = records.pointer().wrapping_add(first);
+                let (some, place) =
+                    (PANEL_ROWS.min(rows - row), self.record(kernels, records, row, at));
                 let values = values.wrapping_add(row * BLOCK);
                 // SAFETY: the caller's promise; in a panel the rows' records of a block lie side
                 // by side, and the kernels are those of this machine.
-                unsafe { (kernels.quantise)(values, PANEL_ROWS.min(rows - row), place, RECORD) };
+                unsafe { (kernels.quantise)(values, some, place, kernels.record) };
             }
         }
     }

@@ -2,6 +2,7 @@
 
 use super::heads::HeadsCall;
 use super::many::Many;
+use super::pairs::Pairs;
 use super::rows::Best;
 use super::simd::Simd;
 use super::tile::{TileCall, TileFn};
@@ -30,6 +31,12 @@ pub(super) struct Kernels {
     pub panel: [Option<TileFn>; FORMS.len()],
     /// Another way for many rows, where there is one.
     pub many: Option<&'static Many>,
+    /// Another arithmetic for the rows of prompts, where there is one.
+    pub prompts: Option<&'static Kernels>,
+    /// What multiplies all quantised forms, where it is none of the above.
+    pub pairs: Option<&'static Pairs>,
+    /// Bytes of what [`Kernels::quantise`] makes of a block.
+    pub record: usize,
     pub norm: unsafe fn(*const f32, *const f32, usize, f32, *mut f32),
     pub quantise: unsafe fn(*const f32, usize, *mut u8, usize),
     pub gate: GateFn,
@@ -174,6 +181,9 @@ macro_rules! kernels {
             quads: [None; crate::engine::runners::cpu::form::FORMS.len()],
             panel: [None; crate::engine::runners::cpu::form::FORMS.len()],
             many: None,
+            prompts: None,
+            pairs: None,
+            record: crate::engine::runners::cpu::panel::RECORD,
             norm: entries::norm,
             quantise: entries::quantise,
             gate: entries::gate,

@@ -6,7 +6,7 @@ use proptest::prelude::*;
 
 use super::heads::{HeadsCall, POSITIONS};
 use super::isa::Isa;
-use super::many::{BYTES, Multiplier, Room};
+use super::many::{Multiplier, Room};
 use super::near::Lines;
 use super::rows::Best;
 use super::scalar;
@@ -15,6 +15,8 @@ use super::table::Kernels;
 use super::tile::TileCall;
 use crate::engine::runners::cpu::form::{BLOCK, COLUMNS, FORMS, Form, SUPER};
 use crate::engine::runners::cpu::panel::{self, PANEL_ROWS, RECORD, RECORD_STRIDE};
+
+mod pairs;
 
 const SCALAR: &Kernels = &scalar::KERNELS;
 
@@ -96,7 +98,7 @@ unsafe fn multiply_after_others(
 ) {
     let others: [Vec<u8>; 3] =
         std::array::from_fn(|at| tile.iter().map(|byte| byte ^ (1 << at)).collect());
-    let mut spread = vec![0; 2 * call.blocks * BYTES];
+    let mut spread = vec![0; Room::bytes(call.blocks)];
     let room = Room { place: spread.as_mut_ptr(), blocks: call.blocks };
     let mut nowhere = [[0.0f32; COLUMNS]; PANEL_ROWS];
     let mut by = Multiplier::new(kernels, 1000, room);
@@ -319,8 +321,14 @@ proptest! {
     }
 }
 
-/// An element of a quantised tile, from the description of the form.
+/// An element of a quantised tile.
 fn element(form: Form, tile: &[u8], blocks: usize, column: usize, k: usize) -> f64 {
+    let (q, [d, m]) = number(form, tile, blocks, column, k);
+    d * q + m
+}
+
+/// The number of an element, and its d and m, from the description of the form.
+fn number(form: Form, tile: &[u8], blocks: usize, column: usize, k: usize) -> (f64, [f64; 2]) {
     let (block, within) = (k / BLOCK, k % BLOCK);
     let quants = &tile[block * form.block_bytes()..];
     let byte = |vector: usize| quants[64 * vector + 4 * column + within % 4];
@@ -343,9 +351,9 @@ fn element(form: Form, tile: &[u8], blocks: usize, column: usize, k: usize) -> f
         }
     };
     match form {
-        Form::U8 => scale(0) * q,
-        Form::U8Halves => scale(within / 16) * q,
-        Form::U4 | Form::U4Super | Form::U8Min | Form::U8MinSuper => scale(0) * q + scale(1),
+        Form::U8 => (q, [scale(0), 0.0]),
+        Form::U8Halves => (q, [scale(within / 16), 0.0]),
+        Form::U4 | Form::U4Super | Form::U8Min | Form::U8MinSuper => (q, [scale(0), scale(1)]),
         Form::F32 | Form::F16 | Form::Bf16 => unreachable!("only quantised forms"),
     }
 }

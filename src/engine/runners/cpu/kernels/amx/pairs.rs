@@ -1,0 +1,330 @@
+//! Prompts in bf16: one instruction multiplies 32 activations of 16 rows with as many weights of 16
+//! columns, and adds up in f32.
+//!
+//! Four sums, of two tiles and two panels, hide how long each takes, and share what is loaded.
+//! Weights go through memory, where they are bf16: what that takes, all rows of a phase share.
+#![allow(unsafe_op_in_unsafe_fn, reason = "the contract of every function is that of Pairs")]
+
+use std::arch::asm;
+use std::arch::x86_64::*;
+use std::mem::MaybeUninit;
+
+use super::super::avx512::{self, Avx512};
+use super::super::pairs::{PAIRS, Pairs, RECORD};
+use super::super::simd::Simd;
+use super::super::table::Kernels;
+use super::super::tile::{self, Ahead, Quants, Scales, TileCall};
+use super::Shapes;
+use crate::engine::runners::cpu::form::{BLOCK, COLUMNS};
+use crate::engine::runners::cpu::panel::PANEL_ROWS;
+
+/// All are 16 rows of 16 f32 or 32 bf16.
+static SHAPES: Shapes = Shapes::new([64; 8], [16; 8]);
+
+unsafe fn begin() {
+    SHAPES.give();
+}
+
+/// Rounds a row's blocks.
+#[target_feature(enable = "avx512f,avx512bf16")]
+unsafe fn round(x: *const f32, blocks: usize, record: *mut u8, stride: usize) {
+    for block in 0..blocks {
+        let x = x.add(block * BLOCK);
+        let rounded = pack(_mm512_loadu_ps(x), _mm512_loadu_ps(x.add(COLUMNS)));
+        _mm512_storeu_si512(record.add(block * stride).cast(), rounded);
+    }
+}
+
+/// Two vectors in bf16, one after the other.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bf16")]
+fn pack(first: __m512, second: __m512) -> __m512i {
+    // SAFETY: both are 64 bytes that may be anything.
+    unsafe { std::mem::transmute(_mm512_cvtne2ps_pbh(second, first)) }
+}
+
+/// Two vectors in bf16, an element of one beside that of the other.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512bf16")]
+fn pair(even: __m512, odd: __m512) -> __m512i {
+    let order = _mm512_set_epi16(
+        31, 15, 30, 14, 29, 13, 28, 12, 27, 11, 26, 10, 25, 9, 24, 8, 23, 7, 22, 6, 21, 5, 20, 4,
+        19, 3, 18, 2, 17, 1, 16, 0,
+    );
+    _mm512_permutexvar_epi16(order, pack(even, odd))
+}
+
+/// Weights of a block, `d * q + m`, where q is a number of few bits in a vector of them.
+struct Affine {
+    d: __m512,
+    m: __m512,
+}
+
+/// As an f32 these bits are 128, and 1 more for each one at bit 16.
+const NIBBLE: (i32, i32, f32) = (0x4300_0000, 0x000f_0000, 128.0);
+/// As an f32 these bits are 256, and 1 more for each one at bit 15.
+const BYTE: (i32, i32, f32) = (0x4380_0000, 0x007f_8000, 256.0);
+
+impl Affine {
+    /// For numbers that are taken for so much more than they are.
+    #[inline]
+    #[target_feature(enable = "avx512f")]
+    fn new(d: __m512, m: __m512, more: f32) -> Self {
+        Self { d, m: _mm512_fnmadd_ps(d, _mm512_set1_ps(more), m) }
+    }
+
+    /// Of the numbers that a mask leaves, which make floats of some bits.
+    #[inline]
+    #[target_feature(enable = "avx512f")]
+    fn weights(&self, numbers: __m512i, bits: i32, mask: i32) -> __m512 {
+        // (numbers & mask) | bits
+        let (mask, bits) = (_mm512_set1_epi32(mask), _mm512_set1_epi32(bits));
+        let floats = _mm512_ternarylogic_epi32::<0xea>(numbers, mask, bits);
+        _mm512_fmadd_ps(_mm512_castsi512_ps(floats), self.d, self.m)
+    }
+
+    /// Two pairs of elements from a vector whose lanes have four nibbles, in the low halves of their
+    /// bytes.
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512bf16")]
+    fn low_nibbles(&self, x: __m512i) -> [__m512i; 2] {
+        let (bits, mask, _) = NIBBLE;
+        let of = |x| self.weights(x, bits, mask);
+        let first = [of(_mm512_slli_epi32::<16>(x)), of(_mm512_slli_epi32::<8>(x))];
+        let second = [of(x), of(_mm512_srli_epi32::<8>(x))];
+        [pair(first[0], first[1]), pair(second[0], second[1])]
+    }
+
+    /// In the high halves.
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512bf16")]
+    fn high_nibbles(&self, x: __m512i) -> [__m512i; 2] {
+        let (bits, mask, _) = NIBBLE;
+        let of = |x| self.weights(x, bits, mask);
+        let first = [of(_mm512_slli_epi32::<12>(x)), of(_mm512_slli_epi32::<4>(x))];
+        let second = [of(_mm512_srli_epi32::<4>(x)), of(_mm512_srli_epi32::<12>(x))];
+        [pair(first[0], first[1]), pair(second[0], second[1])]
+    }
+
+    /// From a vector whose lanes have four bytes.
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512bf16")]
+    fn bytes(&self, x: __m512i) -> [__m512i; 2] {
+        let (bits, mask, _) = BYTE;
+        let of = |x| self.weights(x, bits, mask);
+        let first = [of(_mm512_slli_epi32::<15>(x)), of(_mm512_slli_epi32::<7>(x))];
+        let second = [of(_mm512_srli_epi32::<1>(x)), of(_mm512_srli_epi32::<9>(x))];
+        [pair(first[0], first[1]), pair(second[0], second[1])]
+    }
+}
+
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512bf16,avx2,fma,f16c")]
+unsafe fn spread<Q: Quants>(call: &TileCall, to: *mut u8) {
+    let mut scales = Scales::new::<Q>(call);
+    let mut ahead = Ahead::new(call);
+    let mut weights = call.weights;
+    for block in 0..call.blocks {
+        ahead.step();
+        let scales = scales.next::<Avx512, Q>();
+        let to = to.add(block * PAIRS).cast::<__m512i>();
+        if Q::NIBBLES {
+            spread_nibbles(weights, scales, to);
+        } else {
+            spread_bytes::<Q>(weights, scales, to);
+        }
+        weights = weights.add(Q::FORM.block_bytes());
+    }
+}
+
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512bf16")]
+unsafe fn spread_nibbles(weights: *const u8, [d, m]: [__m512; 2], to: *mut __m512i) {
+    let affine = Affine::new(d, m, NIBBLE.2);
+    for v in 0..4 {
+        let x = _mm512_loadu_si512(weights.add(64 * v).cast());
+        for (at, pairs) in [(0, affine.low_nibbles(x)), (8, affine.high_nibbles(x))] {
+            _mm512_storeu_si512(to.add(at + 2 * v), pairs[0]);
+            _mm512_storeu_si512(to.add(at + 2 * v + 1), pairs[1]);
+        }
+    }
+}
+
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512bf16")]
+unsafe fn spread_bytes<Q: Quants>(
+    weights: *const u8,
+    [d, second_d_or_m]: [__m512; 2],
+    to: *mut __m512i,
+) {
+    // bytes have 128 added
+    let more = BYTE.2 + 128.0;
+    let zero = _mm512_setzero_ps();
+    let halves = if Q::HALVES {
+        [Affine::new(d, zero, more), Affine::new(second_d_or_m, zero, more)]
+    } else {
+        [Affine::new(d, second_d_or_m, more), Affine::new(d, second_d_or_m, more)]
+    };
+    for v in 0..8 {
+        let x = _mm512_loadu_si512(weights.add(64 * v).cast());
+        let pairs = halves[v / 4].bytes(x);
+        _mm512_storeu_si512(to.add(2 * v), pairs[0]);
+        _mm512_storeu_si512(to.add(2 * v + 1), pairs[1]);
+    }
+}
+
+/// Sums of two panels and two tiles.
+#[repr(C, align(64))]
+struct Sums([[[[f32; COLUMNS]; PANEL_ROWS]; 2]; 2]);
+
+/// Where sums go: those of a tile and panel after those of another.
+struct Corners {
+    /// By panel and tile.
+    places: [[*mut f32; 2]; 2],
+    /// Floats from a row to the next.
+    stride: usize,
+}
+
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,avx2,fma,f16c")]
+unsafe fn multiply(calls: &[TileCall], weights: *const u8, rows: usize) {
+    const ROWS: usize = 2 * PANEL_ROWS;
+    let (first, last) = (&calls[0], &calls[calls.len() - 1]);
+    let bytes = first.blocks * PAIRS;
+    let weights = [weights, weights.add((calls.len() - 1) * bytes)];
+    let alike = first.out_stride == last.out_stride && calls.len() == 2;
+    let plain = alike && first.base.is_null() && last.base.is_null();
+    let mut sums = MaybeUninit::<Sums>::uninit();
+    let sums = sums.as_mut_ptr();
+    for at in (0..rows).step_by(ROWS) {
+        let some = ROWS.min(rows - at);
+        let panels = some.div_ceil(PANEL_ROWS);
+        let input = first.input.add(at * first.blocks * RECORD);
+        if plain && some == panels * PANEL_ROWS {
+            let stride = first.out_stride;
+            let row = |panel: usize| (at + panel * PANEL_ROWS) * stride;
+            let place = |panel, tile: &TileCall| tile.out.wrapping_add(row(panel));
+            let places = [0, 1].map(|panel| [place(panel, first), place(panel, last)]);
+            add_up(first.blocks, input, weights, panels, &Corners { places, stride });
+            continue;
+        }
+        let sum = |panel: usize, tile: usize| {
+            sums.cast::<[[f32; COLUMNS]; PANEL_ROWS]>().wrapping_add(2 * panel + tile).cast::<f32>()
+        };
+        let places = [[sum(0, 0), sum(0, 1)], [sum(1, 0), sum(1, 1)]];
+        add_up(first.blocks, input, weights, panels, &Corners { places, stride: COLUMNS });
+        for (tile, call) in calls.iter().enumerate() {
+            for row in 0..some {
+                let sums = places[row / PANEL_ROWS][tile].add(row % PANEL_ROWS * COLUMNS);
+                tile::finish::<Avx512>(call, at + row, Avx512::load(sums));
+            }
+        }
+    }
+}
+
+/// The sums of two tiles with one or two panels; the tiles may be the same one, whose sums are then
+/// stored twice.
+#[inline]
+unsafe fn add_up(
+    blocks: usize,
+    input: *const u8,
+    weights: [*const u8; 2],
+    panels: usize,
+    corners: &Corners,
+) {
+    let [[s0, s1], [s2, s3]] = corners.places;
+    if panels == 1 {
+        asm!(
+            "tilezero tmm0",
+            "tilezero tmm1",
+            "2:",
+            "tileloadd tmm4, [{a} + {row}]",
+            "tileloadd tmm6, [{v} + {row}]",
+            "tdpbf16ps tmm0, tmm4, tmm6",
+            "tileloadd tmm7, [{w} + {row}]",
+            "tdpbf16ps tmm1, tmm4, tmm7",
+            "add {a}, 1024",
+            "add {v}, 1024",
+            "add {w}, 1024",
+            "dec {blocks}",
+            "jnz 2b",
+            "tilestored [{s0} + {stride}], tmm0",
+            "tilestored [{s1} + {stride}], tmm1",
+            a = inout(reg) input => _,
+            v = inout(reg) weights[0] => _,
+            w = inout(reg) weights[1] => _,
+            blocks = inout(reg) blocks => _,
+            row = in(reg) ROW,
+            s0 = in(reg) s0,
+            s1 = in(reg) s1,
+            stride = in(reg) corners.stride * size_of::<f32>(),
+            out("tmm0") _, out("tmm1") _, out("tmm4") _, out("tmm6") _, out("tmm7") _,
+            options(nostack),
+        );
+        return;
+    }
+    asm!(
+        "tilezero tmm0",
+        "tilezero tmm1",
+        "tilezero tmm2",
+        "tilezero tmm3",
+        "2:",
+        "tileloadd tmm4, [{a} + {row}]",
+        "tileloadd tmm6, [{v} + {row}]",
+        "tdpbf16ps tmm0, tmm4, tmm6",
+        "tileloadd tmm7, [{w} + {row}]",
+        "tdpbf16ps tmm1, tmm4, tmm7",
+        "tileloadd tmm5, [{b} + {row}]",
+        "tdpbf16ps tmm2, tmm5, tmm6",
+        "tdpbf16ps tmm3, tmm5, tmm7",
+        "add {a}, 1024",
+        "add {b}, 1024",
+        "add {v}, 1024",
+        "add {w}, 1024",
+        "dec {blocks}",
+        "jnz 2b",
+        "tilestored [{s0} + {stride}], tmm0",
+        "tilestored [{s1} + {stride}], tmm1",
+        "tilestored [{s2} + {stride}], tmm2",
+        "tilestored [{s3} + {stride}], tmm3",
+        a = inout(reg) input => _,
+        b = inout(reg) input.wrapping_add(blocks * PANEL_ROWS * RECORD) => _,
+        v = inout(reg) weights[0] => _,
+        w = inout(reg) weights[1] => _,
+        blocks = inout(reg) blocks => _,
+        row = in(reg) ROW,
+        s0 = in(reg) s0,
+        s1 = in(reg) s1,
+        s2 = in(reg) s2,
+        s3 = in(reg) s3,
+        stride = in(reg) corners.stride * size_of::<f32>(),
+        out("tmm0") _, out("tmm1") _, out("tmm2") _, out("tmm3") _,
+        out("tmm4") _, out("tmm5") _, out("tmm6") _, out("tmm7") _,
+        options(nostack),
+    );
+}
+
+/// Bytes of a row of a square.
+const ROW: usize = 64;
+
+// the templates say so in digits
+const _: () = assert!(PAIRS == 1024 && PANEL_ROWS * RECORD == 1024);
+
+static PAIRED: Pairs = Pairs {
+    begin,
+    end: super::end,
+    spread: [
+        Some(spread::<tile::U4>),
+        Some(spread::<tile::U4Super>),
+        Some(spread::<tile::U8>),
+        Some(spread::<tile::U8Min>),
+        Some(spread::<tile::U8MinSuper>),
+        Some(spread::<tile::U8Halves>),
+        None,
+        None,
+        None,
+    ],
+    multiply,
+};
+
+/// The table for the rows of prompts.
+pub(super) static KERNELS: Kernels =
+    Kernels { pairs: Some(&PAIRED), quantise: round, record: RECORD, ..avx512::KERNELS };

@@ -1,0 +1,40 @@
+//! Products of the rows of prompts, where an instruction set multiplies bf16 and adds up in f32.
+//!
+//! Activations and weights are rounded to bf16, and what is summed needs no scales: that is closer to
+//! f32 than bytes are, and other bits. A row's result depends on the row alone here too. Two tiles are
+//! multiplied together, and each with all rows before the next two.
+#![allow(unsafe_op_in_unsafe_fn, reason = "each function states its contract")]
+
+use super::tile::TileCall;
+use crate::engine::runners::cpu::form::{BLOCK, COLUMNS, FORMS};
+use crate::engine::runners::cpu::panel::LARGEST_RECORD;
+
+/// Bytes of a block's activations, which are bf16 one after the other.
+pub(super) const RECORD: usize = BLOCK * 2;
+/// Bytes of a block's weights: for each pair of its elements `[column][2]` in bf16.
+pub(super) const PAIRS: usize = BLOCK * COLUMNS * 2;
+
+const _: () = assert!(RECORD <= LARGEST_RECORD);
+
+/// Makes pairs of a call's weights, [`PAIRS`] bytes a block, and asks for what it brings near.
+///
+/// # Safety
+/// As [`TileCall`] says of its weights, and there is room for the pairs.
+pub(super) type SpreadFn = unsafe fn(&TileCall, *mut u8);
+
+/// The kernels.
+pub(super) struct Pairs {
+    /// What a thread does before the first product of a phase.
+    pub begin: unsafe fn(),
+    /// What it does after the last.
+    pub end: unsafe fn(),
+    /// By form, in the order of [`FORMS`]: dense ones have none.
+    pub spread: [Option<SpreadFn>; FORMS.len()],
+    /// Multiplies so many rows as one or two calls say, which differ in their weights and results
+    /// alone; the weights are the pairs of one call after those of the other.
+    ///
+    /// # Safety
+    /// As [`TileCall`] says, between `begin` and `end`; all panels of the rows are there as a whole, and
+    /// there are pairs for as many calls.
+    pub multiply: unsafe fn(&[TileCall], *const u8, usize),
+}

@@ -1,0 +1,252 @@
+//! Products in bf16: their definition in plain Rust against the numbers themselves, and the kernels of a
+//! machine that has them against the definition, bit for bit.
+
+use half::bf16;
+
+use super::*;
+use crate::engine::runners::cpu::kernels::pairs::{self, PAIRS, Pairs};
+
+/// The forms that have pairs.
+const QUANTISED: [Form; 6] =
+    [Form::U4, Form::U4Super, Form::U8, Form::U8Min, Form::U8MinSuper, Form::U8Halves];
+
+/// The definition, as kernels of any machine.
+static PLAIN: Pairs = Pairs {
+    begin: nothing,
+    end: nothing,
+    spread: [
+        Some(spread::<0>),
+        Some(spread::<1>),
+        Some(spread::<2>),
+        Some(spread::<3>),
+        Some(spread::<4>),
+        Some(spread::<5>),
+        None,
+        None,
+        None,
+    ],
+    multiply: multiply_calls,
+};
+
+static DEFINITION: Kernels =
+    Kernels { pairs: Some(&PLAIN), quantise: round, record: pairs::RECORD, ..scalar::KERNELS };
+
+unsafe fn nothing() {}
+
+/// To the nearest bf16, even ones on ties; numbers too small to be normal are 0.
+fn rounded(x: f32) -> bf16 {
+    bf16::from_f32(if x.abs() < f32::MIN_POSITIVE { 0.0f32.copysign(x) } else { x })
+}
+
+unsafe fn round(x: *const f32, blocks: usize, record: *mut u8, stride: usize) {
+    for block in 0..blocks {
+        // SAFETY: there are so many blocks and records.
+        let (x, record) = unsafe {
+            let x = x.add(block * BLOCK).cast::<[f32; BLOCK]>().read_unaligned();
+            (x, record.add(block * stride).cast::<[bf16; BLOCK]>())
+        };
+        // SAFETY: as above.
+        unsafe { record.write_unaligned(x.map(rounded)) };
+    }
+}
+
+/// Of the form with this number.
+unsafe fn spread<const FORM: usize>(call: &TileCall, to: *mut u8) {
+    let form = QUANTISED[FORM];
+    // SAFETY: the tile is whole, and there is room for its pairs.
+    let (tile, to) = unsafe {
+        let tile = std::slice::from_raw_parts(call.weights, form.tile_bytes(call.blocks));
+        (tile, std::slice::from_raw_parts_mut(to, call.blocks * PAIRS))
+    };
+    for (at, place) in to.chunks_exact_mut(2).enumerate() {
+        let (pair, column, odd) = (at / 2 / COLUMNS, at / 2 % COLUMNS, at % 2);
+        let weight = weight(form, tile, call.blocks, column, 2 * pair + odd);
+        place.copy_from_slice(&rounded(weight).to_le_bytes());
+    }
+}
+
+/// An element as kernels compute it: as a float that is 128 or 384 more than its number, times d.
+fn weight(form: Form, tile: &[u8], blocks: usize, column: usize, k: usize) -> f32 {
+    let (q, [d, m]) = number(form, tile, blocks, column, k);
+    let (d, m) = (d as f32, m as f32);
+    let more = if matches!(form, Form::U4 | Form::U4Super) { 128.0 } else { 384.0 };
+    (q as f32 + more).mul_add(d, (-d).mul_add(more, m))
+}
+
+unsafe fn multiply_calls(calls: &[TileCall], weights: *const u8, rows: usize) {
+    for (call, number) in calls.iter().zip(0..) {
+        for row in 0..rows {
+            let number = number * call.blocks;
+            // SAFETY: the call has these rows and columns, and pairs.
+            unsafe { multiply_row(call, weights.add(number * PAIRS), row) };
+        }
+    }
+}
+
+/// Each block's even and odd elements are summed by themselves.
+unsafe fn multiply_row(call: &TileCall, weights: *const u8, row: usize) {
+    let panel = row / PANEL_ROWS * call.blocks * PANEL_ROWS + row % PANEL_ROWS;
+    let base = call.base.wrapping_add(row * call.base_stride);
+    for column in 0..COLUMNS {
+        let mut total = 0.0f32;
+        for block in 0..call.blocks {
+            let record = (panel + block * PANEL_ROWS) * pairs::RECORD;
+            let mut sums = [0.0f32; 2];
+            for k in 0..BLOCK {
+                // SAFETY: the caller has these rows and weights.
+                let (x, w) = unsafe {
+                    let at = ((block * BLOCK / 2 + k / 2) * COLUMNS + column) * 2 + k % 2;
+                    let x = call.input.add(record + 2 * k).cast::<bf16>().read_unaligned();
+                    (x, weights.add(2 * at).cast::<bf16>().read_unaligned())
+                };
+                sums[k % 2] += x.to_f32() * w.to_f32();
+            }
+            total += sums[0] + sums[1];
+        }
+        // SAFETY: the result and the base have this place.
+        unsafe {
+            let base = if base.is_null() { 0.0 } else { *base.add(column) };
+            *call.out.add(row * call.out_stride + column) = base + total;
+        }
+    }
+}
+
+/// The kernels of this machine, where it has them.
+fn of_this_machine() -> impl Iterator<Item = &'static Kernels> {
+    others().filter_map(|(_, kernels)| kernels.prompts)
+}
+
+/// Panels of rows.
+fn panels(kernels: &Kernels, x: &[f32], blocks: usize) -> Vec<u8> {
+    let rows = x.len() / BLOCK / blocks;
+    let mut panels = vec![0; rows.next_multiple_of(PANEL_ROWS) * blocks * kernels.record];
+    for (row, x) in x.chunks_exact(blocks * BLOCK).enumerate() {
+        let at = panel::first_record(row, blocks) * kernels.record;
+        let stride = PANEL_ROWS * kernels.record;
+        // SAFETY: the row and its records have these blocks.
+        unsafe { (kernels.quantise)(x.as_ptr(), blocks, panels[at..].as_mut_ptr(), stride) };
+    }
+    panels
+}
+
+/// The results of tiles, `[tile][row][column]` with something between the rows, all begun with ones.
+fn products(
+    kernels: &'static Kernels,
+    tiles: &[(Form, &[u8])],
+    input: &[u8],
+    blocks: usize,
+    rows: usize,
+    base: Option<&[f32]>,
+) -> Vec<Vec<u32>> {
+    const WIDE: usize = COLUMNS + 3;
+    let mut outs = vec![vec![1.0f32; rows * WIDE]; tiles.len()];
+    let calls: Vec<TileCall> = tiles
+        .iter()
+        .zip(&mut outs)
+        .map(|((_, tile), out)| TileCall {
+            weights: tile.as_ptr(),
+            blocks,
+            input: input.as_ptr(),
+            input_stride: 0,
+            out: out.as_mut_ptr(),
+            out_stride: WIDE,
+            base: base.map_or(std::ptr::null(), <[f32]>::as_ptr),
+            base_stride: 0,
+            ahead: [3, 40].map(|count| Lines { address: tile.as_ptr(), count }),
+        })
+        .collect();
+    let forms: Vec<Form> = tiles.iter().map(|(form, _)| *form).collect();
+    let mut place = vec![0u8; Room::bytes(blocks)];
+    let room = Room { place: place.as_mut_ptr(), blocks };
+    // SAFETY: the tiles are whole, and the input, the results and the base have these rows.
+    unsafe {
+        let mut by = Multiplier::new(kernels, rows, room);
+        // another tile first, whose weights are not taken for these
+        let other: Vec<u8> = tiles[0].1.iter().map(|byte| byte ^ 1).collect();
+        let mut nowhere = vec![0.0; rows * WIDE];
+        let out = nowhere.as_mut_ptr();
+        let call = TileCall { weights: other.as_ptr(), out, ..calls[0] };
+        by.multiply_together(&forms[..1], &[call], rows);
+        by.multiply_together(&forms, &calls, rows);
+        // and once more, with weights that are there
+        by.multiply_together(&forms, &calls, rows);
+    }
+    outs.iter().map(|out| out.iter().map(|x| x.to_bits()).collect()).collect()
+}
+
+#[test]
+fn products_in_bf16_are_those_of_the_numbers() {
+    for form in QUANTISED {
+        let (blocks, rows) = (2 * SUPER + 4, 2);
+        let tile = tile(form, blocks, 5);
+        let x = floats(9, rows * blocks * BLOCK);
+        let input = panels(&DEFINITION, &x, blocks);
+        let product = &products(&DEFINITION, &[(form, &tile)], &input, blocks, rows, None)[0];
+        for (row, x) in x.chunks(blocks * BLOCK).enumerate() {
+            for column in 0..COLUMNS {
+                let product = f32::from_bits(product[row * (COLUMNS + 3) + column]);
+                let element = |k: usize| element(form, &tile, blocks, column, k);
+                let expected: f64 = (0..x.len()).map(|k| f64::from(x[k]) * element(k)).sum();
+                let size: f64 = (0..x.len()).map(|k| (f64::from(x[k]) * element(k)).abs()).sum();
+                let off = (f64::from(product) - expected).abs();
+                // two numbers that are rounded to eight bits
+                assert!(off < size / 256.0, "{form:?}: {off} of {size}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_machine_that_multiplies_bf16_gives_the_bits_of_the_definition() {
+    for (blocks, seed) in [(1, 1), (SUPER + 1, 2), (18, 3)] {
+        for rows in [1, 2, 15, 16, 17, 31, 32, 33, 48, 64, 70] {
+            let x = floats(seed, rows * blocks * BLOCK);
+            let bias = floats(seed + 1, COLUMNS);
+            for (at, form) in QUANTISED.into_iter().enumerate() {
+                let second = QUANTISED[(at + rows) % 6];
+                let tiles = [tile(form, blocks, seed + 2), tile(second, blocks, seed + 3)];
+                let both = [(form, &tiles[0][..]), (second, &tiles[1][..])];
+                for (tiles, base) in
+                    [(&both[..], None), (&both[..1], None), (&both, Some(&bias[..]))]
+                {
+                    let run = |kernels: &'static Kernels| {
+                        let input = panels(kernels, &x, blocks);
+                        products(kernels, tiles, &input, blocks, rows, base)
+                    };
+                    for kernels in of_this_machine() {
+                        let told = format!("{form:?}, {second:?}, {rows} rows, {blocks} blocks");
+                        assert!(run(kernels) == run(&DEFINITION), "{told}");
+                    }
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn odd_numbers_are_rounded_to_bf16_as_the_definition_says() {
+    let edges = [0.0, -0.0, 1e-45, -1e-39, f32::MIN_POSITIVE, f32::MAX, f32::INFINITY, 1e38];
+    let ties = [1.0 + 2f32.powi(-8), 1.0 + 3.0 * 2f32.powi(-8), -1.0 - 2f32.powi(-8), 256.5];
+    let mut x = floats(4, 3 * BLOCK);
+    x[..edges.len()].copy_from_slice(&edges);
+    x[40..40 + ties.len()].copy_from_slice(&ties);
+    for kernels in of_this_machine() {
+        assert_eq!(panels(kernels, &x, 3), panels(&DEFINITION, &x, 3));
+    }
+}
+
+#[test]
+fn a_row_in_bf16_does_not_depend_on_the_rows_beside_it() {
+    let (blocks, form) = (SUPER, Form::U4);
+    let x = floats(1, 40 * blocks * BLOCK);
+    let tile = tile(form, blocks, 2);
+    for kernels in of_this_machine().chain([&DEFINITION]) {
+        let run = |x: &[f32]| {
+            let input = panels(kernels, x, blocks);
+            let rows = x.len() / BLOCK / blocks;
+            products(kernels, &[(form, &tile)], &input, blocks, rows, None).remove(0)
+        };
+        let alone: Vec<u32> = x.chunks(blocks * BLOCK).flat_map(run).collect();
+        assert_eq!(run(&x), alone);
+    }
+}
