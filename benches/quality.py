@@ -94,7 +94,8 @@ def main():
     vocabulary = quantised.shape[1]
     exact = ours(program, arguments.model, tokens, vocabulary, "--exact")
     print(f"{len(tokens)} tokens of {arguments.text}")
-    compare("this engine", exact, ours(program, arguments.model, tokens, vocabulary))
+    for name, flags in [("this engine, prompts", []), ("this engine, answers", ["--answers"])]:
+        compare(name, exact, ours(program, arguments.model, tokens, vocabulary, *flags))
     compare("llama.cpp", exact, quantised)
     widened = beside.copy_in(lib, arguments.model, arguments.scratch, "f32")
     compare("llama.cpp, F32 weights", exact, theirs(lib, widened, arguments.threads, text)[1])

@@ -396,7 +396,8 @@ pub struct ProviderFlags {
     /// Name of the environment variable that holds the key
     #[arg(long, value_name = "NAME")]
     pub api_key_env: Option<String>,
-    /// The local engine's runner, cpu or candle; default: cpu, on a GPU candle
+    /// The local engine's runner, cpu, cpu:SET with an instruction set such as avx512, or candle;
+    /// default: cpu with the machine's best, on a GPU candle
     #[arg(long, value_name = "RUNNER")]
     pub runner: Option<String>,
     /// Threads of the local engine; default: the physical cores

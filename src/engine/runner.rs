@@ -14,8 +14,8 @@ pub struct Row {
     pub position: usize,
     /// The token id.
     pub token: u32,
-    /// Whether it is of the prompt, and not one that was chosen. A runner may compute prompts in
-    /// another arithmetic.
+    /// Whether it is of the prompt, which comes before what was chosen. A runner may compute prompts
+    /// in another arithmetic.
     pub prompt: bool,
     /// What is needed of the logits after this token.
     pub want: Want,
@@ -162,8 +162,8 @@ pub trait Runner: Send + 'static {
     fn new_cache(&self, capacity: usize) -> Result<Self::Cache, EngineError>;
 
     /// Computes `rows`, which are packed and never padded. Rows of one slot are consecutive
-    /// and in ascending positions, each slot continues at the position after its last computed
-    /// one, and position 0 begins the slot anew. `answers` then holds the answers to the rows
+    /// and in ascending positions, those of its prompt first, each slot continues at the position
+    /// after its last computed one, and position 0 begins the slot anew. `answers` then holds the answers to the rows
     /// that want one, in their order.
     ///
     /// # Errors

@@ -18,8 +18,9 @@ use super::{
 };
 use crate::engine::EngineError;
 use crate::engine::call::{Call, CallEvent, CallRow, EndReason};
-use crate::engine::loader::{Kernels, LoadOptions, ModelDescription};
+use crate::engine::loader::{CpuChoices, Kernels, LoadOptions, ModelDescription};
 use crate::engine::model::Model;
+use crate::engine::runners::cpu::kernels::isa::Isa;
 use crate::engine::store::{Progress, Status, Store};
 use crate::probe::GpuSample;
 
@@ -280,9 +281,16 @@ fn load_options(spec: &ProviderSpec) -> Result<LoadOptions, Failure> {
         None => Kernels::Best,
         Some("cpu") => Kernels::Cpu,
         Some("candle") => Kernels::Own,
-        Some(other) => {
-            return Err(invalid(format!("there is no runner \"{other}\"; runners: cpu, candle")));
-        }
+        Some(other) => match other.strip_prefix("cpu:") {
+            Some(word) => {
+                let isa = Some(instruction_set(word).map_err(invalid)?);
+                Kernels::CpuWith(CpuChoices { isa, exact: false })
+            }
+            None => {
+                let runners = "runners: cpu, cpu:SET with an instruction set, candle";
+                return Err(invalid(format!("there is no runner \"{other}\"; {runners}")));
+            }
+        },
     };
     let threads = match spec.threads.map(NonZeroUsize::new) {
         Some(None) => return Err(invalid("threads is 0: it must be at least 1".into())),
@@ -290,6 +298,14 @@ fn load_options(spec: &ProviderSpec) -> Result<LoadOptions, Failure> {
         None => None,
     };
     Ok(LoadOptions { threads, kernels, ..LoadOptions::default() })
+}
+
+/// The instruction set of this name.
+fn instruction_set(word: &str) -> Result<Isa, String> {
+    Isa::ALL.into_iter().find(|isa| isa.word() == word).ok_or_else(|| {
+        let sets: Vec<&str> = Isa::ALL.iter().map(|isa| isa.word()).collect();
+        format!("there is no instruction set \"{word}\"; sets: {}", sets.join(", "))
+    })
 }
 
 fn describe(spec: &ProviderSpec, model: &Model, sha256: Option<String>) -> ProviderInfo {

@@ -131,6 +131,7 @@ fn bad_usage_ends_2_says_why_and_leaves_no_run_behind() {
         ("--batch-route", "batch_route is for vLLM"),
         ("--job-requests 5", "batch jobs of openai and anthropic"),
         ("--runner abacus", "no runner"),
+        ("--runner cpu:abacus", "sets: amx, avx512"),
         ("--model ./nothing.gguf", "nothing.gguf"),
         ("--provider abacus", "no provider"),
         ("--preset abacus", "abacus"),

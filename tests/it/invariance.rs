@@ -229,7 +229,7 @@ fn quantised_logits_stay_close_to_exact_ones() {
                 size += f64::from(expected).powi(2);
             }
         }
-        // int8 activations: about half a percent of rounding in each matrix
+        // int8 activations: about half a percent of rounding in each matrix; bf16 is closer
         assert!((off / size).sqrt() < 0.03, "{dtype:?}: off by {}", (off / size).sqrt());
     }
 }
@@ -244,16 +244,23 @@ fn the_best_token_is_the_greatest_logit_and_unwanted_rows_change_nothing() {
 
 fn unwanted_rows_change_nothing(runner: &AnyRunner) {
     let few = vec![Want::Best, Want::Nothing, Want::Logits, Want::Best];
-    // more than go through the layers together, 128: of the second part nothing is wanted
+    // more than go through the layers together, 128: of the second part nothing is wanted. Where
+    // prompts, which are two of three, go by themselves and 512 together, nothing of the second part
+    // of either
     let kinds = [Want::Nothing, Want::Logits, Want::Best, Want::Logits, Want::Nothing];
-    let want = |row: usize| if (128..256).contains(&row) { Want::Nothing } else { kinds[row % 5] };
-    let many = (0..300).map(want).collect();
+    let prompt = |row: usize| !row.is_multiple_of(3);
+    let unwanted = |row: usize| {
+        let part = if prompt(row) { row >= 768 } else { (384..768).contains(&row) };
+        part || (128..256).contains(&row)
+    };
+    let want = |row: usize| if unwanted(row) { Want::Nothing } else { kinds[row % 5] };
+    let many = (0..800).map(want).collect();
     for wants in [vec![Want::Logits; 4], vec![Want::Nothing; 4], few, many] {
         let pass = |wants: &[Want]| {
             let mut cache = runner.new_cache(CAPACITY).unwrap();
             cache.resize(wants.len()).unwrap();
             let row = |slot| {
-                let (token, prompt) = ((slot % VOCAB) as u32, slot % 3 > 0);
+                let (token, prompt) = ((slot % VOCAB) as u32, prompt(slot));
                 Row { slot, position: 0, token, prompt, want: wants[slot] }
             };
             let rows: Vec<Row> = (0..wants.len()).map(row).collect();
@@ -376,6 +383,6 @@ fn smollm2_mostly_chooses_the_tokens_that_exact_arithmetic_chooses() {
             all += 1;
         }
     }
-    println!("int8 and exact arithmetic choose the same token {same} times of {all}");
+    println!("rounded and exact arithmetic choose the same token {same} times of {all}");
     assert!(same * 100 >= all * 90, "the same token only {same} times of {all}");
 }

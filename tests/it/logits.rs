@@ -228,7 +228,7 @@ impl<'a> Drive<'a> {
             let (sequence, first) = self.slots[slot];
             for position in first..first + tokens {
                 let token = self.sequences[sequence][position];
-                rows.push(Row { slot, position, token, prompt: tokens > 1, want: Want::Logits });
+                rows.push(Row { slot, position, token, prompt: true, want: Want::Logits });
                 fed.push((sequence, position));
             }
             self.slots[slot].1 += tokens;

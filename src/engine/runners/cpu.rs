@@ -1,8 +1,9 @@
 //! The fast CPU runner: our own kernels over packed weights.
 //!
-//! A row's result does not depend on the rows beside it, on how a prompt is cut into chunks, on
-//! the number of threads or on the instruction set, bit for bit: lanes are output columns,
-//! every sum has one fixed order, and threads split outputs only.
+//! A row's result does not depend on the rows beside it, on how a prompt is cut into chunks or on
+//! the number of threads, bit for bit: lanes are output columns, every sum has one fixed order, and
+//! threads split outputs only. It does not depend on the instruction set either, but that AMX computes
+//! the rows of prompts in bf16.
 //!
 //! This module does not read files and does not choose tokens, except the greedy ones, which
 //! it finds without storing logits.

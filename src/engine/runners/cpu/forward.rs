@@ -71,7 +71,8 @@ impl Workspace {
             self.answer(model, rows, answers);
             return Ok(());
         }
-        // a slot's prompt comes before what follows it
+        // all of them are looked at before anything is computed
+        self.pass.plan(rows, &cache.lengths, cache.capacity)?;
         for prompts in [true, false] {
             let mut part = std::mem::take(&mut self.part);
             part.clear();
@@ -239,9 +240,11 @@ impl Workspace {
         }
         // those of prompts came first
         let wanted = || rows.iter().filter(|row| row.want.anything());
-        let (mut prompts, mut others) = (0.., wanted().filter(|row| row.prompt).count()..);
+        let (mut prompt, mut other) = (0, wanted().filter(|row| row.prompt).count());
         for row in wanted() {
-            push(if row.prompt { prompts.next() } else { others.next() }.unwrap_or_default());
+            let place = if row.prompt { &mut prompt } else { &mut other };
+            push(*place);
+            *place += 1;
         }
     }
 }

@@ -5,6 +5,8 @@
 //! the scale times their sum (f32), where the sum of their products with bytes begins (i32:
 //! that of any sum, less 128 times the sum of the activations), and -128 times the sum of their first
 //! half (i32).
+//!
+//! Where prompts are computed in bf16, these are what a record of theirs has, and nothing else.
 
 use super::form::BLOCK;
 use super::kernels::buffer::Buffer;

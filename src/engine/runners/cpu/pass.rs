@@ -50,6 +50,9 @@ impl Pass {
                 return broken("is past the capacity of the cache");
             }
             match self.runs.last_mut().filter(|run| run.slot == row.slot) {
+                Some(_) if row.prompt && !rows[index - 1].prompt => {
+                    return broken("is of a prompt and follows what was chosen");
+                }
                 Some(run) if row.position == run.position + run.rows => run.rows += 1,
                 Some(_) => return broken("does not follow the row before it"),
                 None => {
@@ -179,7 +182,10 @@ mod tests {
 
     #[test]
     fn rows_that_break_the_contract_are_refused() {
-        let cases: [&[Row]; 5] = [
+        let chosen = |slot, position| Row { prompt: false, ..row(slot, position) };
+        assert!(plan(&[row(0, 0), chosen(0, 1)]).is_ok());
+        let cases: [&[Row]; 6] = [
+            &[chosen(0, 0), row(0, 1)],
             &[row(3, 0)],
             &[row(0, 4)],
             &[row(0, 0), row(0, 2)],

@@ -13,7 +13,7 @@ use crate::engine::runner::Row;
 /// many times, few enough for the activations to stay in the caches near the cores.
 pub const MAX_ROWS: usize = 128;
 
-/// As many of prompts, where these are computed in another arithmetic: there each weight is made ready
+/// Rows of prompts that do, where these are computed in another arithmetic: there each weight is made ready
 /// for the rows first, which takes as long as the products with some forty of them.
 pub const MAX_PROMPT_ROWS: usize = 512;
 

@@ -1,4 +1,5 @@
-//! AVX-512 with AMX: one instruction multiplies a block of weights with the 16 rows of a panel.
+//! AVX-512 with AMX: one instruction multiplies a block of weights with the 16 rows of a panel; prompts
+//! have kernels of their own, [`pairs`].
 //!
 //! A block of a tile is laid out as the instruction wants it: 4 consecutive elements of each of
 //! 16 columns to a vector of 64 bytes. Its sums come back through memory, and what is done with

@@ -45,7 +45,7 @@ impl Deal {
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Pieces<'a> {
     taken: &'a [Counter],
-    /// Least pieces that are taken at a time, and of which a multiple is.
+    /// Least pieces that are taken at a time; only multiples of it are, but at the end.
     least: usize,
 }
 
@@ -112,6 +112,11 @@ mod tests {
         let taken: Vec<_> = deal.begin(8, 1).take(1, own).map(|(_, pieces)| pieces.len()).collect();
         let expected = [[4, 4, 4].as_slice(), &[3, 3], &[2; 4], &[1; 14]].concat();
         assert_eq!(taken, expected);
+        let taken: Vec<_> = deal.begin(8, 2).take(1, own).map(|(_, pieces)| pieces).collect();
+        assert!(taken.iter().all(|pieces| pieces.start % 2 == 0 && pieces.len() % 2 == 0));
+        assert_eq!(taken.iter().map(Range::len).sum::<usize>(), 40);
+        let odd: Vec<_> = deal.begin(8, 2).take(0, |owner| 3 * owner).collect();
+        assert_eq!(odd, [(1, 0..2), (1, 2..3), (2, 0..2), (2, 2..4), (2, 4..6)]);
         let taken: Vec<_> = deal.begin(1, 1).take(2, |owner| owner + 1).collect();
         assert_eq!(taken, [(2, 0..3), (0, 0..1), (1, 0..2)]);
     }

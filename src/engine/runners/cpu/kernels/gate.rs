@@ -77,6 +77,7 @@ impl Crew {
         let upcoming = upcoming.filter(|_| upcoming::ASKS);
         let scratch = self.scratch.parts(Self::gate_scratch(rows));
         let (multipliers, pieces) = (self.multipliers(rows), self.deal.begin(rows, 1));
+        let steps = if kernels.pairs.is_some() { 4 } else { phase.products() };
         self.team.run(&|thread| {
             let units = |owner: usize| gated.threads[owner].0.len();
             // SAFETY: the thread takes one, and the weights are borrowed.
@@ -85,7 +86,7 @@ impl Crew {
                 by,
                 results: scratch.part(thread),
                 products: [Product::new(), Product::new()],
-                errand: Errand::new(upcoming, thread, units(thread) * phase.products()),
+                errand: Errand::new(upcoming, thread, units(thread) * steps),
             };
             for (owner, numbers) in pieces.take(thread, units) {
                 // SAFETY: each unit comes once, and the scratch of this thread has all rows.

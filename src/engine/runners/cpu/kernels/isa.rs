@@ -6,7 +6,7 @@ use super::table::Kernels;
 /// An instruction set that kernels exist for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Isa {
-    /// AVX-512 with VNNI, and AMX for bytes.
+    /// AVX-512 with VNNI and BF16, and AMX for bytes and bf16.
     Amx,
     /// AVX-512 with VNNI.
     Avx512,

@@ -2,7 +2,7 @@
 //!
 //! What a thread multiplies in a phase goes through a [`Multiplier`]. It knows whether rows are
 //! many, and keeps what their kernels want to be done only once for a tile. The results are the
-//! same bits either way.
+//! same bits either way, but for prompts, which may have [`Pairs`].
 #![allow(unsafe_op_in_unsafe_fn, reason = "each function states its contract")]
 
 use super::crew::{Crew, Parts};
@@ -98,7 +98,7 @@ impl Multiplier {
         Self { kernels, many, pairs, end, spread }
     }
 
-    /// Whether tiles of these forms are better multiplied by [`Multiplier::multiply_together`].
+    /// Whether tiles of these forms are multiplied as [`Pairs`].
     #[inline(always)]
     pub fn pairs(&self, forms: impl IntoIterator<Item = Form>) -> bool {
         self.pairs.is_some() && forms.into_iter().all(Form::is_quantised)

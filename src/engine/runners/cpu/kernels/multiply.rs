@@ -123,8 +123,8 @@ impl Input {
         }
     }
 
-    /// Multiplies rows, which begin a panel, with one or two tiles for which [`Multiplier::pairs`]. The
-    /// first rows of a phase bring near what the tiles bring near.
+    /// Multiplies rows, which begin a panel, with one or two tiles for which [`Multiplier::pairs`]. What
+    /// is to be brought near is asked for with the first rows of a tile.
     ///
     /// # Safety
     /// As for [`Input::multiply`].

@@ -1,5 +1,6 @@
 //! Every kernel of every instruction set of this machine against its scalar twin, bit for bit,
-//! and the scalar ones against plain arithmetic.
+//! and the scalar ones against plain arithmetic. Those for prompts, of which there is one set, have
+//! their twin here.
 
 use half::f16;
 use proptest::prelude::*;

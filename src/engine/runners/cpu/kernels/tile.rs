@@ -16,7 +16,8 @@ use crate::engine::runners::cpu::panel::{self, PANEL_ROWS, RECORD};
 ///
 /// # Safety
 /// `weights` is a whole tile of the kernel's form with `blocks` blocks. `input` is the first
-/// row's record of the first block for quantised forms (the rows lie in one panel), and the
+/// row's record of the first block for quantised forms (the rows lie in one panel, unless a kernel is
+/// for those of several), and the
 /// first row's first element for dense ones, whose rows are `input_stride` elements apart and
 /// at least `blocks * 32` long. `out` takes 16 elements for each row, `out_stride` apart; where
 /// `base` is not null it is good for as many, `base_stride` apart, and may be `out`.

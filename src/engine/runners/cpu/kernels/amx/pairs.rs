@@ -176,18 +176,19 @@ unsafe fn spread_bytes<Q: Quants>(
 #[repr(C, align(64))]
 struct Sums([[[[f32; COLUMNS]; PANEL_ROWS]; 2]; 2]);
 
-/// Where sums go: those of a tile and panel after those of another.
+/// Where sums go.
 struct Corners {
-    /// By panel and tile.
+    /// Those of a panel and tile, by panel and tile.
     places: [[*mut f32; 2]; 2],
     /// Floats from a row to the next.
     stride: usize,
 }
 
-#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,avx2,fma,f16c")]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx2,fma,f16c")]
 unsafe fn multiply(calls: &[TileCall], weights: *const u8, rows: usize) {
     const ROWS: usize = 2 * PANEL_ROWS;
     let (first, last) = (&calls[0], &calls[calls.len() - 1]);
+    assert!(first.blocks > 0, "a matrix without inputs");
     let bytes = first.blocks * PAIRS;
     let weights = [weights, weights.add((calls.len() - 1) * bytes)];
     let alike = first.out_stride == last.out_stride && calls.len() == 2;

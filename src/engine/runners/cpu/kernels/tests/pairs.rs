@@ -1,10 +1,23 @@
 //! Products in bf16: their definition in plain Rust against the numbers themselves, and the kernels of a
 //! machine that has them against the definition, bit for bit.
 
+use std::ops::Range;
+
+use candle_core::quantized::{GgmlDType, QTensor, gguf_file};
+use candle_core::{Device, Tensor};
 use half::bf16;
 
 use super::*;
+use crate::engine::gguf::GgufFile;
+use crate::engine::runners::cpu::activations::{Activations, Wanted};
+use crate::engine::runners::cpu::kernels::crew::Crew;
+use crate::engine::runners::cpu::kernels::gate::Activation;
+use crate::engine::runners::cpu::kernels::multiply::Then;
 use crate::engine::runners::cpu::kernels::pairs::{self, PAIRS, Pairs};
+use crate::engine::runners::cpu::matrix::Matrix;
+use crate::engine::runners::cpu::pack::{Layout, Part, Source};
+use crate::engine::runners::cpu::weights::Weights;
+use crate::engine::weights::{RowOrder, TensorFiles};
 
 /// The forms that have pairs.
 const QUANTISED: [Form; 6] =
@@ -30,6 +43,9 @@ static PLAIN: Pairs = Pairs {
 
 static DEFINITION: Kernels =
     Kernels { pairs: Some(&PLAIN), quantise: round, record: pairs::RECORD, ..scalar::KERNELS };
+
+/// The kernels of an instruction set whose prompts are computed as the definition says.
+static TELLING: Kernels = Kernels { prompts: Some(&DEFINITION), ..scalar::KERNELS };
 
 unsafe fn nothing() {}
 
@@ -136,10 +152,11 @@ fn products(
     input: &[u8],
     blocks: usize,
     rows: usize,
-    base: Option<&[f32]>,
+    base: Option<(&[f32], usize)>,
 ) -> Vec<Vec<u32>> {
     const WIDE: usize = COLUMNS + 3;
     let mut outs = vec![vec![1.0f32; rows * WIDE]; tiles.len()];
+    let (base, base_stride) = base.map_or((std::ptr::null(), 0), |base| (base.0.as_ptr(), base.1));
     let calls: Vec<TileCall> = tiles
         .iter()
         .zip(&mut outs)
@@ -150,8 +167,8 @@ fn products(
             input_stride: 0,
             out: out.as_mut_ptr(),
             out_stride: WIDE,
-            base: base.map_or(std::ptr::null(), <[f32]>::as_ptr),
-            base_stride: 0,
+            base,
+            base_stride,
             ahead: [3, 40].map(|count| Lines { address: tile.as_ptr(), count }),
         })
         .collect();
@@ -201,14 +218,14 @@ fn a_machine_that_multiplies_bf16_gives_the_bits_of_the_definition() {
     for (blocks, seed) in [(1, 1), (SUPER + 1, 2), (18, 3)] {
         for rows in [1, 2, 15, 16, 17, 31, 32, 33, 48, 64, 70] {
             let x = floats(seed, rows * blocks * BLOCK);
-            let bias = floats(seed + 1, COLUMNS);
+            let added = floats(seed + 1, rows * (COLUMNS + 1));
+            let (bias, base) = (Some((&added[..], 0)), Some((&added[..], COLUMNS + 1)));
             for (at, form) in QUANTISED.into_iter().enumerate() {
                 let second = QUANTISED[(at + rows) % 6];
                 let tiles = [tile(form, blocks, seed + 2), tile(second, blocks, seed + 3)];
                 let both = [(form, &tiles[0][..]), (second, &tiles[1][..])];
-                for (tiles, base) in
-                    [(&both[..], None), (&both[..1], None), (&both, Some(&bias[..]))]
-                {
+                let one = &both[..1];
+                for (tiles, base) in [(&both[..], None), (one, None), (&both, bias), (one, base)] {
                     let run = |kernels: &'static Kernels| {
                         let input = panels(kernels, &x, blocks);
                         products(kernels, tiles, &input, blocks, rows, base)
@@ -248,5 +265,152 @@ fn a_row_in_bf16_does_not_depend_on_the_rows_beside_it() {
         };
         let alone: Vec<u32> = x.chunks(blocks * BLOCK).flat_map(run).collect();
         assert_eq!(run(&x), alone);
+    }
+}
+
+// --- the phases ---
+
+const INPUTS: usize = 96;
+/// More than two products are kept for, and no whole panel at the end.
+const ROWS: usize = 2 * 64 + 21;
+
+/// Matrices of these types and outputs, `m0` and on.
+fn files(matrices: &[(GgmlDType, usize)]) -> TensorFiles {
+    let tensors: Vec<(String, QTensor)> = matrices
+        .iter()
+        .enumerate()
+        .map(|(number, (dtype, outputs))| {
+            let values = floats(number as u64, outputs * INPUTS);
+            let tensor = Tensor::from_vec(values, (*outputs, INPUTS), &Device::Cpu).unwrap();
+            (format!("m{number}"), QTensor::quantize(&tensor, *dtype).unwrap())
+        })
+        .collect();
+    let tensors: Vec<(&str, &QTensor)> =
+        tensors.iter().map(|(name, tensor)| (name.as_str(), tensor)).collect();
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("m.gguf");
+    gguf_file::write(&mut std::fs::File::create(&path).unwrap(), &[], &tensors).unwrap();
+    TensorFiles::from_gguf(GgufFile::open(&path).unwrap())
+}
+
+/// What a matrix gives for a row.
+fn product(files: &TensorFiles, name: &str, x: &[f32]) -> Vec<f64> {
+    let tensor = files.get(name).unwrap();
+    let mut weights = vec![0.0; INPUTS];
+    let rows = (0..tensor.rows()).map(|row| {
+        files.widen_row(tensor, row, &mut weights).unwrap();
+        weights.iter().zip(x).map(|(w, x)| f64::from(*w) * f64::from(*x)).sum()
+    });
+    rows.collect()
+}
+
+/// Crews that compute prompts in bf16, with so many threads.
+fn crews(threads: usize) -> impl Iterator<Item = Crew> {
+    let machine = Isa::accelerated().filter(|isa| isa.table().is_some_and(|t| t.prompts.is_some()));
+    let machine = machine.filter_map(|isa| Some((isa, isa.table()?)));
+    machine.chain([(Isa::Scalar, &TELLING)]).map(move |(isa, kernels)| {
+        let mut crew = Crew::with(threads, isa, kernels).unwrap();
+        crew.reserve_spread(INPUTS).unwrap();
+        crew.reserve(Crew::gate_scratch(ROWS)).unwrap();
+        crew.compute(true);
+        crew
+    })
+}
+
+/// Some rows, as a crew hands them to a matrix.
+fn activations(crew: &mut Crew, rows: Range<usize>) -> Activations {
+    let x = floats(77, ROWS * INPUTS);
+    let mut matrix = Matrix::zeros(rows.len(), INPUTS).unwrap();
+    for (to, x) in x.chunks(INPUTS).skip(rows.start).take(rows.len()).enumerate() {
+        matrix.row_mut(to).copy_from_slice(x);
+    }
+    let wanted = Wanted { panels: true, floats: true };
+    let mut input = Activations::new(rows.len(), INPUTS, wanted).unwrap();
+    crew.take(&matrix, rows.len(), &mut input);
+    input
+}
+
+/// The rows that `compute` gives together are those that it gives one by one, with any crew and
+/// number of threads, and close to `expected`.
+fn assert_rows(
+    tolerance: f64,
+    compute: impl Fn(&mut Crew, usize, Range<usize>) -> Vec<Vec<f32>>,
+    expected: impl Fn(&[f32]) -> Vec<f64>,
+) {
+    let bits =
+        |rows: &[Vec<f32>]| -> Vec<u32> { rows.concat().iter().map(|x| x.to_bits()).collect() };
+    let mut crew = crews(1).last().unwrap();
+    let alone: Vec<Vec<f32>> =
+        (0..ROWS).flat_map(|row| compute(&mut crew, 1, row..row + 1)).collect();
+    for threads in [1, 2, 3] {
+        for mut crew in crews(threads) {
+            for rows in [0..ROWS, 3..35, 16..17] {
+                let together = compute(&mut crew, threads, rows.clone());
+                assert!(bits(&together) == bits(&alone[rows]), "{crew:?}");
+            }
+        }
+    }
+    for (x, row) in floats(77, ROWS * INPUTS).chunks(INPUTS).zip(alone) {
+        for (actual, expected) in row.into_iter().zip(expected(x)) {
+            let off = (f64::from(actual) - expected).abs();
+            assert!(off < tolerance + expected.abs() / 100.0, "{actual} and not {expected}");
+        }
+    }
+}
+
+#[test]
+fn matrices_of_several_types_are_multiplied_in_bf16_where_they_are_quantised() {
+    let types = [(GgmlDType::Q4_1, 48), (GgmlDType::F32, 33), (GgmlDType::Q8_0, 40)];
+    for kinds in [&types[..], &[types[0], types[2], types[0]], &types[..1]] {
+        let files = files(kinds);
+        let names: Vec<String> = (0..kinds.len()).map(|number| format!("m{number}")).collect();
+        let compute = |crew: &mut Crew, threads: usize, rows: Range<usize>| {
+            let mut layout = Layout::new(Source { files: &files, exact: false }, threads);
+            let part =
+                |name: &String| Part { tensor: files.get(name).unwrap(), order: RowOrder::Plain };
+            let linear = layout.linear(&names.iter().map(part).collect::<Vec<_>>());
+            let weights = Weights::pack(&layout).unwrap();
+            let width = *linear.columns.last().unwrap();
+            let bias = vec![0.25; width];
+            let mut out = Matrix::zeros(rows.len(), width).unwrap();
+            let input = activations(crew, rows.clone());
+            for then in [Then::Store(Some(&bias)), Then::Add] {
+                crew.multiply(&linear, &weights, &input, rows.len(), &mut out, then);
+            }
+            let columns = linear.columns.windows(2).zip(kinds);
+            let columns = columns.flat_map(|(begin, (_, outputs))| begin[0]..begin[0] + outputs);
+            let columns: Vec<usize> = columns.collect();
+            let row = |row| columns.iter().map(|column| out.row(row)[*column]).collect();
+            (0..rows.len()).map(row).collect()
+        };
+        assert_rows(0.05, compute, |x| {
+            let all = names.iter().flat_map(|name| product(&files, name, x));
+            all.map(|product| 2.0 * product + 0.25).collect()
+        });
+    }
+}
+
+#[test]
+fn gates_of_any_types_are_multiplied_in_bf16_where_they_are_quantised() {
+    for kinds in [[GgmlDType::Q4_1, GgmlDType::Q8_0], [GgmlDType::Q4_1, GgmlDType::F32]] {
+        let outputs = 3 * BLOCK;
+        let files = files(&kinds.map(|kind| (kind, outputs)));
+        let compute = |crew: &mut Crew, threads: usize, rows: Range<usize>| {
+            let mut layout = Layout::new(Source { files: &files, exact: false }, threads);
+            let part = |name| Part { tensor: files.get(name).unwrap(), order: RowOrder::Plain };
+            let gated = layout.gated([part("m0"), part("m1")], Activation::Silu);
+            let weights = Weights::pack(&layout).unwrap();
+            let wanted = Wanted { panels: true, floats: true };
+            let mut out = Activations::new(rows.len(), outputs, wanted).unwrap();
+            let input = activations(crew, rows.clone());
+            crew.gate(&gated, &weights, &input, rows.len(), &mut out, None);
+            let out = out.floats.unwrap();
+            (0..rows.len()).map(|row| out.row(row).to_vec()).collect()
+        };
+        // products of a few, each off by some hundredths
+        assert_rows(0.2, compute, |x| {
+            let (gate, up) = (product(&files, "m0", x), product(&files, "m1", x));
+            gate.iter().zip(up).map(|(gate, up)| gate / (1.0 + (-gate).exp()) * up).collect()
+        });
     }
 }
