@@ -8,6 +8,7 @@
 use std::arch::asm;
 use std::arch::x86_64::*;
 use std::mem::MaybeUninit;
+use std::ops::Range;
 
 use super::super::avx512::{self, Avx512};
 use super::super::pairs::{PAIRS, Pairs, RECORD};
@@ -199,6 +200,7 @@ unsafe fn multiply(calls: &[TileCall], weights: *const u8, rows: usize) {
         let some = ROWS.min(rows - at);
         let panels = some.div_ceil(PANEL_ROWS);
         let input = first.input.add(at * first.blocks * RECORD);
+        ask_for_results(calls, at..at + some);
         if plain && some == panels * PANEL_ROWS {
             let stride = first.out_stride;
             let row = |panel: usize| (at + panel * PANEL_ROWS) * stride;
@@ -217,6 +219,18 @@ unsafe fn multiply(calls: &[TileCall], weights: *const u8, rows: usize) {
                 let sums = places[row / PANEL_ROWS][tile].add(row % PANEL_ROWS * COLUMNS);
                 tile::finish::<Avx512>(call, at + row, Avx512::load(sums));
             }
+        }
+    }
+}
+
+/// Asks for the lines that results of some rows are put into, where they are far from each other: they
+/// were another core's before.
+#[inline(always)]
+unsafe fn ask_for_results(calls: &[TileCall], rows: Range<usize>) {
+    for call in calls.iter().filter(|call| call.out_stride > COLUMNS) {
+        for row in rows.clone() {
+            let place = call.out.wrapping_add(row * call.out_stride);
+            _mm_prefetch::<_MM_HINT_ET0>(place.cast());
         }
     }
 }
