@@ -61,62 +61,56 @@ struct Affine {
     m: __m512,
 }
 
-/// As an f32 these bits are 128, and 1 more for each one at bit 16.
-const NIBBLE: (i32, i32, f32) = (0x4300_0000, 0x000f_0000, 128.0);
-/// As an f32 these bits are 256, and 1 more for each one at bit 15.
-const BYTE: (i32, i32, f32) = (0x4380_0000, 0x007f_8000, 256.0);
+/// How numbers of few bits become floats: these bits are one that is so much more than the numbers
+/// which a mask leaves.
+struct Kind {
+    bits: i32,
+    mask: i32,
+    more: f32,
+}
+
+/// Nibbles at bit 16.
+const NIBBLE: Kind = Kind { bits: 128f32.to_bits() as i32, mask: 15 << 16, more: 128.0 };
+/// Bytes at bit 15, which have 128 added.
+const BYTE: Kind = Kind { bits: 256f32.to_bits() as i32, mask: 255 << 15, more: 256.0 + 128.0 };
 
 impl Affine {
-    /// For numbers that are taken for so much more than they are.
+    /// For numbers that are taken for more than they are.
     #[inline]
     #[target_feature(enable = "avx512f")]
-    fn new(d: __m512, m: __m512, more: f32) -> Self {
-        Self { d, m: _mm512_fnmadd_ps(d, _mm512_set1_ps(more), m) }
+    fn new(d: __m512, m: __m512, kind: &Kind) -> Self {
+        Self { d, m: _mm512_fnmadd_ps(d, _mm512_set1_ps(kind.more), m) }
     }
 
-    /// Of the numbers that a mask leaves, which make floats of some bits.
+    /// Of numbers that are where their kind has them.
     #[inline]
     #[target_feature(enable = "avx512f")]
-    fn weights(&self, numbers: __m512i, bits: i32, mask: i32) -> __m512 {
+    fn weights(&self, numbers: __m512i, kind: &Kind) -> __m512 {
         // (numbers & mask) | bits
-        let (mask, bits) = (_mm512_set1_epi32(mask), _mm512_set1_epi32(bits));
+        let (mask, bits) = (_mm512_set1_epi32(kind.mask), _mm512_set1_epi32(kind.bits));
         let floats = _mm512_ternarylogic_epi32::<0xea>(numbers, mask, bits);
         _mm512_fmadd_ps(_mm512_castsi512_ps(floats), self.d, self.m)
     }
 
-    /// Two pairs of elements from a vector whose lanes have four nibbles, in the low halves of their
-    /// bytes.
+    /// Two pairs of elements.
     #[inline]
     #[target_feature(enable = "avx512f,avx512bw,avx512bf16")]
-    fn low_nibbles(&self, x: __m512i) -> [__m512i; 2] {
-        let (bits, mask, _) = NIBBLE;
-        let of = |x| self.weights(x, bits, mask);
-        let first = [of(_mm512_slli_epi32::<16>(x)), of(_mm512_slli_epi32::<8>(x))];
-        let second = [of(x), of(_mm512_srli_epi32::<8>(x))];
-        [pair(first[0], first[1]), pair(second[0], second[1])]
+    fn pairs(&self, [a, b, c, d]: [__m512i; 4], kind: &Kind) -> [__m512i; 2] {
+        let first = pair(self.weights(a, kind), self.weights(b, kind));
+        [first, pair(self.weights(c, kind), self.weights(d, kind))]
     }
+}
 
-    /// In the high halves.
-    #[inline]
-    #[target_feature(enable = "avx512f,avx512bw,avx512bf16")]
-    fn high_nibbles(&self, x: __m512i) -> [__m512i; 2] {
-        let (bits, mask, _) = NIBBLE;
-        let of = |x| self.weights(x, bits, mask);
-        let first = [of(_mm512_slli_epi32::<12>(x)), of(_mm512_slli_epi32::<4>(x))];
-        let second = [of(_mm512_srli_epi32::<4>(x)), of(_mm512_srli_epi32::<12>(x))];
-        [pair(first[0], first[1]), pair(second[0], second[1])]
-    }
-
-    /// From a vector whose lanes have four bytes.
-    #[inline]
-    #[target_feature(enable = "avx512f,avx512bw,avx512bf16")]
-    fn bytes(&self, x: __m512i) -> [__m512i; 2] {
-        let (bits, mask, _) = BYTE;
-        let of = |x| self.weights(x, bits, mask);
-        let first = [of(_mm512_slli_epi32::<15>(x)), of(_mm512_slli_epi32::<7>(x))];
-        let second = [of(_mm512_srli_epi32::<1>(x)), of(_mm512_srli_epi32::<9>(x))];
-        [pair(first[0], first[1]), pair(second[0], second[1])]
-    }
+/// Lanes turned to the left by so many bits, which brings one of their four bytes each to its place.
+#[inline]
+#[target_feature(enable = "avx512f")]
+fn turned<const A: i32, const B: i32, const C: i32, const D: i32>(x: __m512i) -> [__m512i; 4] {
+    [
+        _mm512_rol_epi32::<A>(x),
+        _mm512_rol_epi32::<B>(x),
+        _mm512_rol_epi32::<C>(x),
+        _mm512_rol_epi32::<D>(x),
+    ]
 }
 
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512bf16,avx2,fma,f16c")]
@@ -140,10 +134,12 @@ unsafe fn spread<Q: Quants>(call: &TileCall, to: *mut u8) {
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512bf16")]
 unsafe fn spread_nibbles(weights: *const u8, [d, m]: [__m512; 2], to: *mut __m512i) {
-    let affine = Affine::new(d, m, NIBBLE.2);
+    let affine = Affine::new(d, m, &NIBBLE);
     for v in 0..4 {
         let x = _mm512_loadu_si512(weights.add(64 * v).cast());
-        for (at, pairs) in [(0, affine.low_nibbles(x)), (8, affine.high_nibbles(x))] {
+        let low = affine.pairs(turned::<16, 8, 0, 24>(x), &NIBBLE);
+        let high = affine.pairs(turned::<12, 4, 28, 20>(x), &NIBBLE);
+        for (at, pairs) in [(0, low), (8, high)] {
             _mm512_storeu_si512(to.add(at + 2 * v), pairs[0]);
             _mm512_storeu_si512(to.add(at + 2 * v + 1), pairs[1]);
         }
@@ -157,17 +153,15 @@ unsafe fn spread_bytes<Q: Quants>(
     [d, second_d_or_m]: [__m512; 2],
     to: *mut __m512i,
 ) {
-    // bytes have 128 added
-    let more = BYTE.2 + 128.0;
     let zero = _mm512_setzero_ps();
     let halves = if Q::HALVES {
-        [Affine::new(d, zero, more), Affine::new(second_d_or_m, zero, more)]
+        [Affine::new(d, zero, &BYTE), Affine::new(second_d_or_m, zero, &BYTE)]
     } else {
-        [Affine::new(d, second_d_or_m, more), Affine::new(d, second_d_or_m, more)]
+        [Affine::new(d, second_d_or_m, &BYTE), Affine::new(d, second_d_or_m, &BYTE)]
     };
     for v in 0..8 {
         let x = _mm512_loadu_si512(weights.add(64 * v).cast());
-        let pairs = halves[v / 4].bytes(x);
+        let pairs = halves[v / 4].pairs(turned::<15, 7, 31, 23>(x), &BYTE);
         _mm512_storeu_si512(to.add(2 * v), pairs[0]);
         _mm512_storeu_si512(to.add(2 * v + 1), pairs[1]);
     }
