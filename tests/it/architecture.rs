@@ -174,6 +174,7 @@ fn kernels_loop_over_vectors_without_closures_or_zip() {
         "rows",
         "tile",
         "amx",
+        "amx/pairs",
         "avx512",
         "avx512/panel",
         "avx512/quantise",

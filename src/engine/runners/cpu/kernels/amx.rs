@@ -143,7 +143,9 @@ unsafe fn fixed<Q: Quants, const R: usize>(call: &TileCall, weights: *const u8) 
     let mut ahead = Ahead::new(call);
     for first in (0..call.blocks).step_by(GROUP) {
         let blocks = first..call.blocks.min(first + GROUP);
-        blocks.clone().for_each(|_| ahead.step());
+        for _ in blocks.clone() {
+            ahead.step();
+        }
         let (record, weights) = (call.input.add(first * RECORD_STRIDE), weights.add(first * BYTES));
         if blocks.len() == GROUP {
             multiply_group(weights, record, sums);

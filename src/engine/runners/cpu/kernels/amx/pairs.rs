@@ -167,9 +167,12 @@ unsafe fn spread_bytes<Q: Quants>(
     }
 }
 
+/// Sums of a panel and a tile.
+const SQUARE: usize = PANEL_ROWS * COLUMNS;
+
 /// Sums of two panels and two tiles.
 #[repr(C, align(64))]
-struct Sums([[[[f32; COLUMNS]; PANEL_ROWS]; 2]; 2]);
+struct Sums([[f32; SQUARE]; 4]);
 
 /// Where sums go.
 struct Corners {
@@ -189,7 +192,7 @@ unsafe fn multiply(calls: &[TileCall], weights: *const u8, rows: usize) {
     let alike = first.out_stride == last.out_stride && calls.len() == 2;
     let plain = alike && first.base.is_null() && last.base.is_null();
     let mut sums = MaybeUninit::<Sums>::uninit();
-    let sums = sums.as_mut_ptr();
+    let sums: *mut f32 = sums.as_mut_ptr().cast();
     for at in (0..rows).step_by(ROWS) {
         let some = ROWS.min(rows - at);
         let panels = some.div_ceil(PANEL_ROWS);
@@ -197,16 +200,15 @@ unsafe fn multiply(calls: &[TileCall], weights: *const u8, rows: usize) {
         ask_for_results(calls, at..at + some);
         if plain && some == panels * PANEL_ROWS {
             let stride = first.out_stride;
-            let row = |panel: usize| (at + panel * PANEL_ROWS) * stride;
-            let place = |panel, tile: &TileCall| tile.out.wrapping_add(row(panel));
-            let places = [0, 1].map(|panel| [place(panel, first), place(panel, last)]);
+            let (row, next) = (at * stride, (at + PANEL_ROWS) * stride);
+            let places = [
+                [first.out.wrapping_add(row), last.out.wrapping_add(row)],
+                [first.out.wrapping_add(next), last.out.wrapping_add(next)],
+            ];
             add_up(first.blocks, input, weights, panels, &Corners { places, stride });
             continue;
         }
-        let sum = |panel: usize, tile: usize| {
-            sums.cast::<[[f32; COLUMNS]; PANEL_ROWS]>().wrapping_add(2 * panel + tile).cast::<f32>()
-        };
-        let places = [[sum(0, 0), sum(0, 1)], [sum(1, 0), sum(1, 1)]];
+        let places = [[sums, sums.add(SQUARE)], [sums.add(2 * SQUARE), sums.add(3 * SQUARE)]];
         add_up(first.blocks, input, weights, panels, &Corners { places, stride: COLUMNS });
         for (tile, call) in calls.iter().enumerate() {
             for row in 0..some {
@@ -221,7 +223,10 @@ unsafe fn multiply(calls: &[TileCall], weights: *const u8, rows: usize) {
 /// were another core's before.
 #[inline(always)]
 unsafe fn ask_for_results(calls: &[TileCall], rows: Range<usize>) {
-    for call in calls.iter().filter(|call| call.out_stride > COLUMNS) {
+    for call in calls {
+        if call.out_stride == COLUMNS {
+            continue;
+        }
         for row in rows.clone() {
             let place = call.out.wrapping_add(row * call.out_stride);
             _mm_prefetch::<_MM_HINT_ET0>(place.cast());
