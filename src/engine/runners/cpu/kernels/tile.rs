@@ -10,7 +10,7 @@ use std::ops::Range;
 use super::near::{self, Lines};
 use super::simd::{BEGIN, BEGIN_F32, LANES, Simd};
 use crate::engine::runners::cpu::form::{BLOCK, Form, LINE, SUPER};
-use crate::engine::runners::cpu::panel::{self, PANEL_ROWS, RECORD};
+use crate::engine::runners::cpu::panel::{self, RECORD, RECORD_STRIDE};
 
 /// What a tile kernel computes.
 ///
@@ -98,7 +98,7 @@ pub(super) unsafe fn quantised<S: Simd, Q: Quants, const R: usize>(call: &TileCa
         let sums = integer_sums::<S, Q, R>(weights, record);
         add_scaled::<S, Q, R>(&mut totals, sums, scales.next::<S, Q>(), record.add(panel::SCALE));
         weights = weights.add(Q::FORM.block_bytes());
-        record = record.add(PANEL_ROWS * RECORD);
+        record = record.add(RECORD_STRIDE);
     }
     for (row, total) in totals.iter().enumerate() {
         finish::<S>(call, row, *total);
