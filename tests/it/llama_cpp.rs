@@ -224,8 +224,8 @@ impl Comparison {
         assert_eq!(self.wrong, [""; 0]);
         let enough = self.same_first + MOST_NEAR_TIES >= self.prompts;
         assert!(enough, "only {} first tokens are equal", self.same_first);
-        // both round activations, to int8 or with AMX to bf16, each in its way: measured 0.1 to 0.5; a wrong rope or norm
-        // gives several
+        // both round activations, to int8 or with AMX to bf16, each in its way: measured 0.1 to 0.5;
+        // a wrong rope or norm gives several
         assert!(self.largest < 1.5, "a log-probability differs by {}", self.largest);
     }
 }

@@ -354,4 +354,4 @@ fn pack_floats(row: &[f32], column: usize, tile: &mut [u8]) -> Option<()> {
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

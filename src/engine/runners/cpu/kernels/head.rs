@@ -159,14 +159,13 @@ impl Crew {
 
 #[cfg(test)]
 mod tests {
-    use candle_core::quantized::{GgmlDType, QTensor, gguf_file};
-    use candle_core::{Device, Tensor};
+    use candle_core::quantized::GgmlDType;
 
     use super::*;
-    use crate::engine::gguf::GgufFile;
     use crate::engine::runners::cpu::activations::Wanted;
     use crate::engine::runners::cpu::kernels::isa::Isa;
     use crate::engine::runners::cpu::matrix::Matrix;
+    use crate::engine::runners::cpu::pack::tests::matrices;
     use crate::engine::runners::cpu::pack::{Layout, Part, Source};
     use crate::engine::weights::{RowOrder, TensorFiles};
 
@@ -176,20 +175,13 @@ mod tests {
     /// Every token's logit is equal but for those of `greatest`, which are equal too.
     fn files(greatest: [usize; 3]) -> TensorFiles {
         let value = |token| if greatest.contains(&token) { 1.0f32 } else { 0.5 };
-        let values: Vec<f32> = (0..VOCABULARY * INPUTS).map(|at| value(at / INPUTS)).collect();
-        let tensor = Tensor::from_vec(values, (VOCABULARY, INPUTS), &Device::Cpu).unwrap();
-        let tensor = QTensor::quantize(&tensor, GgmlDType::Q8_0).unwrap();
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("m.gguf");
-        let mut file = std::fs::File::create(&path).unwrap();
-        gguf_file::write(&mut file, &[], &[("m", &tensor)]).unwrap();
-        TensorFiles::from_gguf(GgufFile::open(&path).unwrap())
+        matrices(INPUTS, [(GgmlDType::Q8_0, VOCABULARY)], |_, at| value(at / INPUTS))
     }
 
     #[test]
     fn the_lowest_of_equal_tokens_wins_whichever_threads_compute_them() {
         let files = files([837, 101, 533]);
-        let tensor = files.get("m").unwrap();
+        let tensor = files.get("m0").unwrap();
         for threads in [1, 2, 3] {
             let mut layout = Layout::new(Source { files: &files, exact: false }, threads);
             let linear = layout.linear(&[Part { tensor, order: RowOrder::Plain }]);

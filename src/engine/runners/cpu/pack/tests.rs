@@ -32,13 +32,24 @@ const TYPES: [GgmlDType; 13] = [
 ];
 
 fn files(dtypes: [GgmlDType; 3]) -> TensorFiles {
-    let tensors: Vec<(String, QTensor)> = (0..3)
-        .map(|i| {
-            let values = (0..OUTPUTS[i] * INPUTS)
-                .map(|n| ((n * n * 7 + n * 13 + i) % 201) as f32 / 100.0 - 1.0);
-            let values: Vec<f32> = values.collect();
-            let tensor = Tensor::from_vec(values, (OUTPUTS[i], INPUTS), &Device::Cpu).unwrap();
-            (format!("m{i}"), QTensor::quantize(&tensor, dtypes[i]).unwrap())
+    let value = |i, n| ((n * n * 7 + n * 13 + i) % 201) as f32 / 100.0 - 1.0;
+    matrices(INPUTS, [0, 1, 2].map(|i| (dtypes[i], OUTPUTS[i])), value)
+}
+
+/// Matrices of these types and outputs, `m0` and on, as a file has them; the element with a number has
+/// the value that its matrix gives it.
+pub(in crate::engine::runners::cpu) fn matrices(
+    inputs: usize,
+    kinds: impl IntoIterator<Item = (GgmlDType, usize)>,
+    value: impl Fn(usize, usize) -> f32,
+) -> TensorFiles {
+    let tensors: Vec<(String, QTensor)> = kinds
+        .into_iter()
+        .enumerate()
+        .map(|(i, (dtype, outputs))| {
+            let values: Vec<f32> = (0..outputs * inputs).map(|n| value(i, n)).collect();
+            let tensor = Tensor::from_vec(values, (outputs, inputs), &Device::Cpu).unwrap();
+            (format!("m{i}"), QTensor::quantize(&tensor, dtype).unwrap())
         })
         .collect();
     let tensors: Vec<(&str, &QTensor)> =

@@ -3,18 +3,17 @@
 
 use std::ops::Range;
 
-use candle_core::quantized::{GgmlDType, QTensor, gguf_file};
-use candle_core::{Device, Tensor};
+use candle_core::quantized::GgmlDType;
 use half::bf16;
 
 use super::*;
-use crate::engine::gguf::GgufFile;
 use crate::engine::runners::cpu::activations::{Activations, Wanted};
 use crate::engine::runners::cpu::kernels::crew::Crew;
 use crate::engine::runners::cpu::kernels::gate::Activation;
 use crate::engine::runners::cpu::kernels::multiply::Then;
 use crate::engine::runners::cpu::kernels::pairs::{self, PAIRS, Pairs};
 use crate::engine::runners::cpu::matrix::Matrix;
+use crate::engine::runners::cpu::pack::tests::matrices;
 use crate::engine::runners::cpu::pack::{Layout, Part, Source};
 use crate::engine::runners::cpu::weights::Weights;
 use crate::engine::weights::{RowOrder, TensorFiles};
@@ -274,23 +273,11 @@ const INPUTS: usize = 96;
 /// More than two products are kept for, and no whole panel at the end.
 const ROWS: usize = 2 * 64 + 21;
 
-/// Matrices of these types and outputs, `m0` and on.
-fn files(matrices: &[(GgmlDType, usize)]) -> TensorFiles {
-    let tensors: Vec<(String, QTensor)> = matrices
-        .iter()
-        .enumerate()
-        .map(|(number, (dtype, outputs))| {
-            let values = floats(number as u64, outputs * INPUTS);
-            let tensor = Tensor::from_vec(values, (*outputs, INPUTS), &Device::Cpu).unwrap();
-            (format!("m{number}"), QTensor::quantize(&tensor, *dtype).unwrap())
-        })
-        .collect();
-    let tensors: Vec<(&str, &QTensor)> =
-        tensors.iter().map(|(name, tensor)| (name.as_str(), tensor)).collect();
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("m.gguf");
-    gguf_file::write(&mut std::fs::File::create(&path).unwrap(), &[], &tensors).unwrap();
-    TensorFiles::from_gguf(GgufFile::open(&path).unwrap())
+/// Matrices of these types and outputs, of any numbers.
+fn files(kinds: &[(GgmlDType, usize)]) -> TensorFiles {
+    let values = |(matrix, kind): (u64, &(_, usize))| floats(matrix, kind.1 * INPUTS);
+    let values: Vec<Vec<f32>> = (0..).zip(kinds).map(values).collect();
+    matrices(INPUTS, kinds.iter().copied(), |matrix, number| values[matrix][number])
 }
 
 /// What a matrix gives for a row.
