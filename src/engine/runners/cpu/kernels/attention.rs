@@ -9,9 +9,10 @@ use super::buffer::Buffer;
 use super::crew::{Crew, Shared};
 use super::deal::Pieces;
 use super::heads::{HeadsCall, POSITIONS, TILE};
+use super::near;
 use super::prepare::Norm;
 use super::table::Kernels;
-use crate::engine::runners::cpu::form::BLOCK;
+use crate::engine::runners::cpu::form::{BLOCK, LINE};
 use crate::engine::runners::cpu::matrix::Matrix;
 
 /// Sizes of attention.
@@ -108,6 +109,25 @@ pub struct Inputs<'a> {
     pub capacity: usize,
 }
 
+impl Inputs<'_> {
+    /// Asks for what a unit reads of its rows: keys and values where it keeps them, queries where it
+    /// computes heads. Other threads have just written most of it.
+    fn ask_for(&self, heads: &Heads, unit: &Unit, keeps: bool, computes: bool) {
+        let [q, k, v] = self.columns;
+        let queries = if computes { heads.group() } else { 0 };
+        let kept = usize::from(keeps);
+        let (first, dim) = (unit.head * heads.dim, heads.dim);
+        let parts = [(q + first * heads.group(), queries), (k + first, kept), (v + first, kept)];
+        for row in unit.row..unit.row + unit.rows {
+            let row = self.qkv.row(row);
+            for (begin, count) in parts {
+                let lines = row[begin..begin + count * dim].chunks(LINE / size_of::<f32>());
+                lines.for_each(|line| near::first_level(line.as_ptr().cast()));
+            }
+        }
+    }
+}
+
 /// Attention of one unit, resolved to addresses.
 struct Place<'a> {
     kernels: &'static Kernels,
@@ -175,6 +195,10 @@ impl Crew {
             let taken = taken.flat_map(|(owner, numbers)| numbers.map(move |at| (owner, at)));
             for (owner, number) in taken {
                 let unit = &of(owner)[number];
+                let next = of(owner).get(number + 1);
+                if let Some(next) = next {
+                    inputs.ask_for(&heads, next, keeps, computes);
+                }
                 let place = Place {
                     kernels,
                     heads,
@@ -182,7 +206,7 @@ impl Crew {
                     inputs,
                     unit: *unit,
                     blocks: blocks(unit),
-                    next: of(owner).get(number + 1).map_or(std::ptr::null(), |unit| blocks(unit)),
+                    next: next.map_or(std::ptr::null(), |unit| blocks(unit)),
                     scratch: scratch.part(thread),
                     out: out.pointer(),
                     out_stride,

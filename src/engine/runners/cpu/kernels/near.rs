@@ -43,6 +43,26 @@ pub(super) fn second_level(address: *const u8) {
     ask::<2>(address);
 }
 
+/// Bytes of a core's cache of the second level, where the processor tells.
+pub(super) fn second_level_bytes() -> Option<usize> {
+    #[cfg(target_arch = "x86_64")]
+    {
+        use std::arch::x86_64::__cpuid;
+        use std::sync::LazyLock;
+
+        // a virtual machine takes microseconds to ask
+        static BYTES: LazyLock<Option<usize>> = LazyLock::new(|| {
+            const CACHES: u32 = 0x8000_0006;
+            let told = __cpuid(0x8000_0000).eax >= CACHES;
+            let kilobytes = told.then(|| __cpuid(CACHES).ecx >> 16)?;
+            (kilobytes > 0).then_some(kilobytes as usize * 1024)
+        });
+        *BYTES
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    None
+}
+
 #[inline(always)]
 fn ask<const LEVEL: usize>(address: *const u8) {
     #[cfg(target_arch = "x86_64")]

@@ -2,20 +2,27 @@
 //!
 //! Attention waits for memory, which the products of many rows leave idle. So each thread asks
 //! for the keys and values of its own units while it multiplies, a few lines with each block of weights.
+//! The unit that is computed first is asked for last: a cache that does not hold all of them loses
+//! what it has not seen for longest, and what attention reads then would drive out what it reads next.
 //! On x86-64; elsewhere nothing is asked for.
 
 use std::ops::Range;
 
 use super::attention::{Heads, Unit};
 use super::heads::{POSITIONS, blocks_seen};
-use super::near::Lines;
+use super::near::{self, Lines};
 use crate::engine::runners::cpu::form::LINE;
 
-/// Most bytes that a thread brings near for a layer: what Zen 4's cache of the second level holds.
-/// A smaller one passes on to the third what it cannot keep.
-const MOST: usize = 1 << 20;
+/// Least of what [`most`] gives: what Zen 4's cache of the second level holds. A smaller one passes
+/// on to the third what it cannot keep.
+const LEAST: usize = 1 << 20;
 /// Whether lines are asked for on this kind of machine.
 pub(super) const ASKS: bool = cfg!(target_arch = "x86_64");
+
+/// Most bytes that a thread brings near for a layer.
+fn most() -> usize {
+    near::second_level_bytes().map_or(LEAST, |bytes| bytes.max(LEAST))
+}
 
 /// What a layer's attention is going to read of the cache.
 #[derive(Debug, Clone, Copy)]
@@ -56,7 +63,8 @@ impl<'a> Upcoming<'a> {
 #[derive(Debug)]
 pub(super) struct Errand<'a> {
     upcoming: Option<Upcoming<'a>>,
-    units: std::slice::Iter<'a, Unit>,
+    /// Units to come, of which the last one is the next.
+    units: &'a [Unit],
     /// What is left of the present unit.
     present: Lines,
     /// Lines that are still to be asked for, of all units.
@@ -68,10 +76,17 @@ pub(super) struct Errand<'a> {
 impl<'a> Errand<'a> {
     /// What `thread` brings near in this many steps, if anything is upcoming.
     pub fn new(upcoming: Option<Upcoming<'a>>, thread: usize, steps: usize) -> Self {
-        let units = upcoming.map_or(&[][..], |upcoming| upcoming.units_of(thread));
-        let bytes = |unit| upcoming.map_or(0, |upcoming| upcoming.bytes(unit).len());
-        let left = units.iter().map(bytes).sum::<usize>().min(MOST) / LINE;
-        Self { upcoming, units: units.iter(), present: Lines::NONE, left, steps }
+        let Some(upcoming) = upcoming else {
+            return Self { upcoming, units: &[], present: Lines::NONE, left: 0, steps };
+        };
+        let (units, most) = (upcoming.units_of(thread), most());
+        let (mut count, mut bytes) = (0, 0);
+        while count < units.len() && bytes < most {
+            bytes += upcoming.bytes(&units[count]).len();
+            count += 1;
+        }
+        let left = bytes.min(most) / LINE;
+        Self { upcoming: Some(upcoming), units: &units[..count], present: Lines::NONE, left, steps }
     }
 
     /// The next lines, all of one unit: with fewer steps than units, some are never asked for.
@@ -90,9 +105,10 @@ impl<'a> Errand<'a> {
 
     /// The lines of the next unit.
     fn next_unit(&mut self) -> Lines {
-        let (Some(upcoming), Some(unit)) = (self.upcoming, self.units.next()) else {
+        let (Some(upcoming), Some((unit, units))) = (self.upcoming, self.units.split_last()) else {
             return Lines::NONE;
         };
+        self.units = units;
         let bytes = upcoming.bytes(unit);
         let base = std::ptr::without_provenance::<u8>(upcoming.bases[unit.slot]);
         Lines { address: base.wrapping_add(bytes.start), count: bytes.len() / LINE }
@@ -141,20 +157,20 @@ mod tests {
             let begin = bases[unit.slot] + (2 * 2 + unit.head) * region;
             (begin + blocks.start * block..begin + blocks.end * block).step_by(64).collect()
         };
-        let expected = [all(&units[0], 0..2), all(&units[1], 0..2), all(&units[2], 0..1)].concat();
+        let expected = [all(&units[2], 0..1), all(&units[1], 0..2), all(&units[0], 0..2)].concat();
         for steps in [7, 64, 1000] {
             assert_eq!(lines(upcoming, 0, steps), expected, "{steps} steps");
             assert_eq!(lines(upcoming, 1, steps), all(&units[3], 0..1));
         }
         // a step does not go from one unit to the next
-        assert_eq!(lines(upcoming, 0, 1), all(&units[0], 0..2));
+        assert_eq!(lines(upcoming, 0, 1), all(&units[2], 0..1));
         // in f32, heads padded to 32, a block takes twice the bytes
         let exact = Heads { dim: 20, exact: true, ..HEADS };
         let twice = lines(Upcoming { heads: exact, ..upcoming }, 1, 7);
         assert_eq!((twice[0], twice.len()), (bases[1] + 5 * 2 * region, 2 * block / 64));
         // of position 40 only 33 to 40 are seen
         let windowed = Upcoming { window: Some(8), ..upcoming };
-        assert_eq!(lines(windowed, 0, 7)[..64], all(&units[0], 1..2));
+        assert_eq!(lines(windowed, 0, 7)[2 * block / 64..][..64], all(&units[0], 1..2));
     }
 
     #[test]
@@ -169,7 +185,7 @@ mod tests {
             bases: &[0],
             capacity: 100_000,
         };
-        assert_eq!(lines(upcoming, 0, 10).len(), MOST / LINE);
+        assert_eq!(lines(upcoming, 0, 10).len(), most() / LINE);
         assert_eq!(Errand::new(None, 0, 10).step().count, 0);
     }
 }
