@@ -9,7 +9,7 @@ use std::hint::black_box;
 
 use batchgen::engine::gguf::GgufFile;
 use batchgen::engine::runners::cpu::activations::{Activations, Wanted};
-use batchgen::engine::runners::cpu::kernels::attention::{Heads, Inputs, Layer, Unit};
+use batchgen::engine::runners::cpu::kernels::attention::{Heads, Inputs, Layer, Results, Unit};
 use batchgen::engine::runners::cpu::kernels::buffer::Buffer;
 use batchgen::engine::runners::cpu::kernels::crew::Crew;
 use batchgen::engine::runners::cpu::kernels::isa::Isa;
@@ -123,7 +123,8 @@ fn attention_by(isa: Isa, criterion: &mut Criterion) {
         group.throughput(Throughput::Bytes(slots[0].bytes()));
         group.bench_function(BenchmarkId::from_parameter(length), |bencher| {
             bencher.iter(|| {
-                crew.attend(heads, &layer, black_box(&inputs), &mut slots, &mut bases, &mut out);
+                let results = Results { heads: &mut out, attended: None };
+                crew.attend(heads, &layer, black_box(&inputs), &mut slots, &mut bases, results);
             });
         });
     }

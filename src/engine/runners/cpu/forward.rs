@@ -2,7 +2,7 @@
 
 use super::activations::Activations;
 use super::cache::CpuCache;
-use super::kernels::attention::{Inputs, Layer as AttentionLayer};
+use super::kernels::attention::{Inputs, Layer as AttentionLayer, Results};
 use super::kernels::crew::Crew;
 use super::kernels::head::{Goal, Logits, Task};
 use super::kernels::multiply::Then;
@@ -154,14 +154,17 @@ impl Workspace {
             capacity: cache.capacity,
         };
         let (slots, bases) = (&mut cache.slots, &mut self.bases);
-        crew.attend(model.heads, &attention, &inputs, slots, bases, &mut self.heads);
+        // of the last layer's rows only those that want an answer are computed further
+        let more = number + 1 < model.layers.len();
+        let attended = more.then_some(&mut self.attended);
+        let results = Results { heads: &mut self.heads, attended };
+        crew.attend(model.heads, &attention, &inputs, slots, bases, results);
     }
 
     /// What comes after a layer's heads, for the first `rows` rows.
     fn feed_forward(&mut self, model: &Model, number: usize, rows: usize) {
         let (crew, weights, layer) = (&mut self.crew, &model.weights, &model.layers[number]);
         let all = &self.rows[..rows];
-        crew.take(&self.heads, rows, &mut self.attended);
         let post =
             |which: usize| layer.post_norms.as_ref().map(|norms| model.normed_by(&norms[which]));
         let mut stream = Stream { values: &mut self.stream, product: &mut self.product };
@@ -204,6 +207,7 @@ impl Workspace {
         }
         let count = self.head.goals.len() - first;
         if count > 0 && !model.layers.is_empty() {
+            self.crew.take(&self.heads, count, &mut self.attended);
             self.feed_forward(model, model.layers.len() - 1, count);
         }
         for place in 0..count {

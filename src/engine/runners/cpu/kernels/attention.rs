@@ -1,7 +1,7 @@
 //! Phase: attention, each thread its own pairs of slot and key-value head.
 //!
 //! A unit of work has a few rows of one slot and all query heads of one key-value head: it turns
-//! queries and computes the heads. Where every slot has one row, the unit turns and keeps its key
+//! queries, computes the heads and takes them over for the matrix that reads them. Where every slot has one row, the unit turns and keeps its key
 //! and value too; the rows of prompts look at each other's keys and values, so these are kept by
 //! a phase of their own first.
 
@@ -10,8 +10,9 @@ use super::crew::{Crew, Shared};
 use super::deal::Pieces;
 use super::heads::{HeadsCall, POSITIONS, TILE};
 use super::near;
-use super::prepare::Norm;
+use super::prepare::{Norm, Output};
 use super::table::Kernels;
+use crate::engine::runners::cpu::activations::Activations;
 use crate::engine::runners::cpu::form::{BLOCK, LINE};
 use crate::engine::runners::cpu::matrix::Matrix;
 
@@ -128,6 +129,15 @@ impl Inputs<'_> {
     }
 }
 
+/// Where attention puts what it computes.
+#[derive(Debug)]
+pub struct Results<'a> {
+    /// The heads of each row.
+    pub heads: &'a mut Matrix,
+    /// Them as a matrix reads them, where one does next.
+    pub attended: Option<&'a mut Activations>,
+}
+
 /// Attention of one unit, resolved to addresses.
 struct Place<'a> {
     kernels: &'static Kernels,
@@ -140,12 +150,14 @@ struct Place<'a> {
     scratch: *mut f32,
     out: *mut f32,
     out_stride: usize,
+    /// Takes over heads where they are whole blocks.
+    attended: Option<Output>,
     /// The keys of the next unit.
     next: *const u8,
 }
 
 impl Crew {
-    /// Computes a layer's attention; `caches` are the slots, `out` takes the heads of each row.
+    /// Computes a layer's attention; `caches` are the slots.
     pub fn attend(
         &mut self,
         heads: Heads,
@@ -153,8 +165,9 @@ impl Crew {
         inputs: &Inputs<'_>,
         caches: &mut [Buffer<u8>],
         bases: &mut Vec<usize>,
-        out: &mut Matrix,
+        results: Results<'_>,
     ) {
+        let Results { heads: out, mut attended } = results;
         let Inputs { qkv, columns, angles, units, bounds, capacity, .. } = *inputs;
         let kv_end = heads.kv * heads.dim;
         assert!(
@@ -165,6 +178,7 @@ impl Crew {
             "shapes differ"
         );
         let cache_needed = heads.offset(layer.layer + 1, 0, capacity);
+        let mut rows = 0;
         assert!(bounds.len() == self.team.size() + 1, "units for another team");
         for unit in units {
             let end = unit.row + unit.rows;
@@ -177,14 +191,22 @@ impl Crew {
                     && caches[unit.slot].len() >= cache_needed,
                 "a unit outside of its memory"
             );
+            rows = rows.max(end);
         }
+        let whole = heads.dim == heads.width();
+        let takes = attended.as_deref_mut().filter(|_| whole).map(|attended| {
+            assert!(attended.columns == heads.queries * heads.dim, "shapes differ");
+            let attended = Output::new(attended);
+            assert!(attended.rows() >= rows, "the result has no room");
+            attended
+        });
         // addresses as numbers: they are shared with the threads for this phase only
         bases.clear();
         bases.extend(caches.iter_mut().map(|cache| cache.as_mut_ptr().expose_provenance()));
         let bases: &[usize] = bases;
         let kernels = self.kernels;
         let scratch = self.scratch.parts(heads.scratch(capacity));
-        let (out, out_stride) = (Shared::new(out.as_mut_ptr()), out.stride());
+        let (result, out_stride) = (Shared::new(out.as_mut_ptr()), out.stride());
         let blocks = |unit: &Unit| {
             let offset = heads.offset(layer.layer, unit.head, capacity);
             std::ptr::with_exposed_provenance_mut::<u8>(bases[unit.slot]).wrapping_add(offset)
@@ -208,8 +230,9 @@ impl Crew {
                     blocks: blocks(unit),
                     next: next.map_or(std::ptr::null(), |unit| blocks(unit)),
                     scratch: scratch.part(thread),
-                    out: out.pointer(),
+                    out: result.pointer(),
                     out_stride,
+                    attended: takes,
                 };
                 // SAFETY: everything was checked above. No two units share a row and a head, so
                 // whoever took this one alone writes these positions and these columns of these
@@ -231,6 +254,9 @@ impl Crew {
         }
         let pieces = self.deal.begin(units.len(), 1);
         self.team.run(&|thread| work(pieces, thread, !inputs.several, true));
+        if let Some(attended) = attended.filter(|_| !whole) {
+            self.take(out, rows, attended);
+        }
     }
 }
 
@@ -295,6 +321,12 @@ impl Place<'_> {
             next: self.next,
         });
         if dim == width {
+            if let Some(attended) = self.attended {
+                for at in 0..rows {
+                    let (heads, blocks) = (place.add(at * self.out_stride), group * dim / BLOCK);
+                    attended.write(self.kernels, heads, row + at, first / BLOCK, blocks);
+                }
+            }
             return;
         }
         for at in 0..rows {
