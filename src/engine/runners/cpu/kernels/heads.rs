@@ -226,11 +226,15 @@ unsafe fn scores<S: Simd, E: Element, const H: usize>(
     let ahead = call.after_keys::<E>(block, all);
     let place = query * call.scores_stride + (block - all.start) * POSITIONS;
     let out = call.scores.add(place);
-    if S::QUERIES >= 12 || H <= 2 {
+    // nobody asks for the scores of positions after the last row's own
+    let whole = call.seen(query + H - 1).end > block * POSITIONS + LANES;
+    if whole && (S::QUERIES >= 12 || H <= 2) {
         part::<S, E, H, 2>(call, queries, keys, ahead, out);
-    } else {
-        // fewer registers: one half of the block after the other
-        part::<S, E, H, 1>(call, queries, keys, ahead, out);
+        return;
+    }
+    // fewer registers: one half of the block after the other
+    part::<S, E, H, 1>(call, queries, keys, ahead, out);
+    if whole {
         let (keys, out) = (keys.add(LANES * E::BYTES), out.add(LANES));
         part::<S, E, H, 1>(call, queries, keys, ahead, out);
     }
@@ -298,7 +302,7 @@ unsafe fn hide<S: Simd>(scores: S::F, first: usize, seen: &Range<usize>) -> S::F
 unsafe fn softmax<S: Simd>(call: &HeadsCall, query: usize, all: &Range<usize>) -> f32 {
     let seen = call.seen(query);
     let base = seen.start / POSITIONS * POSITIONS;
-    let length = seen.end.next_multiple_of(POSITIONS) - base;
+    let length = seen.end.next_multiple_of(LANES) - base;
     let scores = call.scores.add(query * call.scores_stride + base - all.start * POSITIONS);
     let mut greatest = S::splat(f32::NEG_INFINITY);
     for at in (0..length).step_by(LANES) {
