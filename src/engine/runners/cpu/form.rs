@@ -37,7 +37,7 @@ pub enum Form {
     F32,
     /// f16, computed in f32.
     F16,
-    /// bf16, computed in f32.
+    /// bf16, computed in f32, with prompts in bf16 where an instruction set does that.
     Bf16,
 }
 
@@ -66,6 +66,12 @@ impl Form {
             | Self::U8Halves => true,
             Self::F32 | Self::F16 | Self::Bf16 => false,
         }
+    }
+
+    /// Whether the rows of prompts are multiplied with it in bf16, where an instruction set does that:
+    /// not what has more bits than that.
+    pub fn has_pairs(self) -> bool {
+        self.is_quantised() || self == Self::Bf16
     }
 
     /// Whether its scales are by super-blocks.

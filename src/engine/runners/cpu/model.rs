@@ -49,6 +49,8 @@ pub struct Model {
     pub weights: Weights,
     /// In which shapes the inputs are wanted.
     pub wanted: WantedInputs,
+    /// In which shapes those of prompts are, where these are computed in bf16.
+    pub wanted_of_prompts: WantedInputs,
     embedding: Embedding,
 }
 
@@ -91,13 +93,15 @@ pub struct WantedInputs {
 }
 
 impl Wanted {
-    fn add(&mut self, form: Form) {
-        self.panels |= form.is_quantised();
-        self.floats |= !form.is_quantised();
+    /// What a form wants, if those of `in_panels` are multiplied with panels.
+    fn add(&mut self, form: Form, in_panels: fn(Form) -> bool) {
+        self.panels |= in_panels(form);
+        self.floats |= !in_panels(form);
     }
 
-    fn add_all(&mut self, linear: &Linear) {
-        linear.threads.iter().flatten().for_each(|segment| self.add(segment.form));
+    fn add_all(&mut self, linear: &Linear, in_panels: fn(Form) -> bool) {
+        let segments = linear.threads.iter().flatten();
+        segments.for_each(|segment| self.add(segment.form, in_panels));
     }
 }
 
@@ -130,7 +134,8 @@ impl<'a> Build<'a> {
         let layers = layers.collect::<Result<Vec<_>, _>>()?;
         let stored = self.inventory.head.as_ref().unwrap_or(&self.inventory.embedding);
         let head = layout.linear(&[plain(stored)]);
-        let wanted = wanted(&layers, &head);
+        let wanted_of_prompts = wanted(&layers, &head, Form::has_pairs);
+        let wanted = wanted(&layers, &head, Form::is_quantised);
         Ok(Model {
             heads: Heads { queries: heads, kv: kv_heads, dim: head_dim, exact: self.exact },
             hidden,
@@ -154,6 +159,7 @@ impl<'a> Build<'a> {
             layers,
             head,
             wanted,
+            wanted_of_prompts,
             embedding: Embedding {
                 files: Arc::clone(self.files),
                 tensor: self.inventory.embedding.clone(),
@@ -244,14 +250,14 @@ fn plain(tensor: &StoredTensor) -> Part<'_> {
     Part { tensor, order: RowOrder::Plain }
 }
 
-fn wanted(layers: &[Layer], head: &Linear) -> WantedInputs {
+fn wanted(layers: &[Layer], head: &Linear, in_panels: fn(Form) -> bool) -> WantedInputs {
     let mut wanted = WantedInputs::default();
-    wanted.head.add_all(head);
+    wanted.head.add_all(head, in_panels);
     for layer in layers {
-        wanted.normed.add_all(&layer.qkv);
-        layer.gated.forms.iter().for_each(|form| wanted.normed.add(*form));
-        wanted.attended.add_all(&layer.output);
-        wanted.gated.add_all(&layer.down);
+        wanted.normed.add_all(&layer.qkv, in_panels);
+        layer.gated.forms.iter().for_each(|form| wanted.normed.add(*form, in_panels));
+        wanted.attended.add_all(&layer.output, in_panels);
+        wanted.gated.add_all(&layer.down, in_panels);
     }
     wanted
 }

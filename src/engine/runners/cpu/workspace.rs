@@ -60,11 +60,12 @@ impl Workspace {
     /// # Errors
     /// The system gives no memory.
     pub fn new(model: &Model, mut crew: Crew) -> Result<Self, EngineError> {
-        let Model { heads, hidden, ffn, wanted, .. } = model;
+        let Model { heads, hidden, ffn, wanted, wanted_of_prompts: prompts, .. } = model;
         let queries = heads.queries * heads.dim;
         let qkv = model.layers.first().and_then(|layer| layer.qkv.columns.last().copied());
-        let quantised = [wanted.normed, wanted.attended, wanted.gated].iter().any(|it| it.panels);
-        let tells_prompts = quantised && crew.tells_prompts();
+        let pairs = [prompts.normed, prompts.attended, prompts.gated].iter().any(|it| it.panels);
+        let tells_prompts = pairs && crew.tells_prompts();
+        let prompts = if tells_prompts { prompts } else { wanted };
         let rows = if tells_prompts { MAX_PROMPT_ROWS } else { MAX_ROWS };
         crew.reserve(Crew::gate_scratch(rows).max(hidden + 64))?;
         crew.reserve_spread(queries.max(*hidden).max(*ffn))?;
@@ -72,7 +73,7 @@ impl Workspace {
             crew,
             pass: Pass::default(),
             stream: Matrix::zeros(rows, *hidden)?,
-            normed: Activations::new(rows, *hidden, wanted.normed)?,
+            normed: Activations::of_both(rows, *hidden, wanted.normed, prompts.normed)?,
             qkv: Matrix::zeros(rows, qkv.unwrap_or(0))?,
             angles: Matrix::zeros(rows, heads.dim)?,
             local_angles: match &model.local_frequencies {
@@ -84,8 +85,8 @@ impl Workspace {
                 true => Some(Matrix::zeros(rows, *hidden)?),
             },
             heads: Matrix::zeros(rows, queries)?,
-            attended: Activations::new(rows, queries, wanted.attended)?,
-            gated: Activations::new(rows, *ffn, wanted.gated)?,
+            attended: Activations::of_both(rows, queries, wanted.attended, prompts.attended)?,
+            gated: Activations::of_both(rows, *ffn, wanted.gated, prompts.gated)?,
             rows: (0..rows).collect(),
             bases: Vec::new(),
             tells_prompts,

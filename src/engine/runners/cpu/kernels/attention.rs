@@ -196,7 +196,7 @@ impl Crew {
         let whole = heads.dim == heads.width();
         let takes = attended.as_deref_mut().filter(|_| whole).map(|attended| {
             assert!(attended.columns == heads.queries * heads.dim, "shapes differ");
-            let attended = Output::new(attended);
+            let attended = Output::new(attended, self.kernels);
             assert!(attended.rows() >= rows, "the result has no room");
             attended
         });

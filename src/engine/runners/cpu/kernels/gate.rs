@@ -61,14 +61,14 @@ impl Crew {
         out: &mut Activations,
         upcoming: Option<Upcoming<'_>>,
     ) {
-        let input = Input::new(input, gated.forms, gated.blocks, rows);
+        let input = Input::new(self.kernels, input, gated.forms, gated.blocks, rows);
         let threads = self.team.size();
         assert_eq!(out.columns, gated.outputs, "the result has another width");
         assert_eq!(gated.threads.len(), threads, "packed for another team");
         assert!(upcoming.is_none_or(|it| it.bounds.len() == threads + 1), "units for another team");
-        let out = Output::new(out);
-        assert!(out.rows() >= rows, "the result has no room");
         let kernels = self.kernels;
+        let out = Output::new(out, kernels);
+        assert!(out.rows() >= rows, "the result has no room");
         let activate = match gated.activation {
             Activation::Silu => kernels.gate,
             Activation::Gelu => kernels.gelu_gate,

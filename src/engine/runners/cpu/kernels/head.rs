@@ -90,7 +90,7 @@ impl Crew {
         let Task { linear, weights, vocabulary, goals } = *task;
         let rows = goals.len();
         let forms = linear.threads.iter().flatten().map(|segment| segment.form);
-        let input = Input::new(input, forms, linear.blocks, rows);
+        let input = Input::new(self.kernels, input, forms, linear.blocks, rows);
         let width = linear.columns.last().copied().unwrap_or(0);
         assert_eq!(linear.threads.len(), self.team.size(), "packed for another team");
         let fits = |goal: &Goal| match goal {

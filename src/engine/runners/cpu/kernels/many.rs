@@ -101,7 +101,7 @@ impl Multiplier {
     /// Whether tiles of these forms are multiplied as [`Pairs`].
     #[inline(always)]
     pub fn pairs(&self, forms: impl IntoIterator<Item = Form>) -> bool {
-        self.pairs.is_some() && forms.into_iter().all(Form::is_quantised)
+        self.pairs.is_some() && forms.into_iter().all(Form::has_pairs)
     }
 
     /// Bytes of a record of quantised activations.
@@ -110,7 +110,7 @@ impl Multiplier {
         self.kernels.record
     }
 
-    /// Multiplies `rows` rows of any panels with one or two quantised tiles. The calls differ in their
+    /// Multiplies `rows` rows of any panels with one or two tiles for which [`Self::pairs`]. The calls differ in their
     /// weights, results and what is brought near.
     ///
     /// # Safety
@@ -123,7 +123,8 @@ impl Multiplier {
         let wanted = [calls[0].weights, calls[calls.len() - 1].weights];
         if *tiles != wanted {
             for (number, (form, call)) in forms.iter().zip(calls).enumerate() {
-                let spread = pairs.spread[*form as usize].expect("every quantised form is spread");
+                let spread =
+                    pairs.spread[*form as usize].expect("every form that has pairs is spread");
                 spread(call, place(number));
             }
             *tiles = wanted;

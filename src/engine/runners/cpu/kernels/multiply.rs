@@ -5,6 +5,7 @@ use std::ops::Range;
 use super::crew::{Crew, Shared};
 use super::many::Multiplier;
 use super::near::Lines;
+use super::table::Kernels;
 use super::tile::TileCall;
 use crate::engine::runners::cpu::activations::Activations;
 use crate::engine::runners::cpu::form::{COLUMNS, Form};
@@ -69,6 +70,8 @@ pub(super) struct Input {
     floats: *const f32,
     stride: usize,
     blocks: usize,
+    /// Whether products are [`super::pairs`], where there are some.
+    pairs: bool,
 }
 
 // SAFETY: it is only read, and the phase keeps the activations borrowed.
@@ -79,13 +82,15 @@ unsafe impl Sync for Input {}
 impl Input {
     /// Checks that the activations have what these forms read, for this many rows.
     pub fn new(
+        kernels: &Kernels,
         input: &Activations,
         forms: impl IntoIterator<Item = Form>,
         blocks: usize,
         rows: usize,
     ) -> Self {
-        let mut this =
-            Self { records: std::ptr::null(), floats: std::ptr::null(), stride: 0, blocks };
+        let pairs = kernels.pairs.is_some();
+        let (records, floats) = (std::ptr::null(), std::ptr::null());
+        let mut this = Self { records, floats, stride: 0, blocks, pairs };
         if let Some(panels) = &input.panels {
             assert!(panels.blocks == blocks && panels.rows() >= rows, "panels of another shape");
             this.records = panels.records.as_ptr();
@@ -97,11 +102,20 @@ impl Input {
             this.stride = floats.stride();
         }
         for form in forms {
-            let missing =
-                if form.is_quantised() { this.records.is_null() } else { this.floats.is_null() };
+            let missing = if this.reads_records(form) {
+                this.records.is_null()
+            } else {
+                this.floats.is_null()
+            };
             assert!(!missing, "activations are not in the shape that {form:?} reads");
         }
         this
+    }
+
+    /// Whether tiles of this form are multiplied with records, and not with floats.
+    #[inline(always)]
+    fn reads_records(&self, form: Form) -> bool {
+        form.is_quantised() || self.pairs && form.has_pairs()
     }
 
     /// Multiplies rows, which lie in one panel, with a tile.
@@ -144,7 +158,7 @@ impl Input {
     unsafe fn call(self, by: &Multiplier, tile: Tile, row: usize) -> TileCall {
         // SAFETY: within what `new` has checked.
         let input = unsafe {
-            if tile.form.is_quantised() {
+            if self.reads_records(tile.form) {
                 self.records.add(panel::first_record(row, self.blocks) * by.record())
             } else {
                 self.floats.add(row * self.stride).cast()
@@ -186,7 +200,7 @@ impl Crew {
         then: Then<'_>,
     ) {
         let forms = linear.threads.iter().flatten().map(|segment| segment.form);
-        let input = Input::new(input, forms, linear.blocks, rows);
+        let input = Input::new(self.kernels, input, forms, linear.blocks, rows);
         let width = linear.columns.last().copied().unwrap_or(0);
         assert!(out.rows() >= rows && out.stride() >= width, "the result has no room");
         if let Then::Store(Some(bias)) = then {

@@ -28,7 +28,7 @@ pub(super) struct Pairs {
     pub begin: unsafe fn(),
     /// What it does after the last.
     pub end: unsafe fn(),
-    /// By form, in the order of [`FORMS`]: dense ones have none.
+    /// By form, in the order of [`FORMS`], for those that have pairs.
     pub spread: [Option<SpreadFn>; FORMS.len()],
     /// Multiplies so many rows as one or two calls say, which differ in their weights and results
     /// alone; the weights are the pairs of one call after those of the other.

@@ -30,16 +30,18 @@ pub(super) struct Output {
 }
 
 impl Output {
-    pub fn new(out: &mut Activations) -> Self {
-        let panels = out.panels.as_ref().map(|panels| (panels.blocks, panels.rows()));
-        let floats = out.floats.as_ref().map(|floats| (floats.stride(), floats.rows()));
-        let rows = [panels.map(|p| p.1), floats.map(|f| f.1)].into_iter().flatten().min();
+    /// In the shapes in which rows of these kernels are wanted.
+    pub fn new(out: &mut Activations, kernels: &Kernels) -> Self {
+        let wanted = out.wanted(kernels.pairs.is_some());
+        let panels = out.panels.as_mut().filter(|_| wanted.panels);
+        let floats = out.floats.as_mut().filter(|_| wanted.floats);
+        let rows = [panels.as_ref().map(|it| it.rows()), floats.as_ref().map(|it| it.rows())];
         Self {
-            records: out.panels.as_mut().map(|panels| Shared::new(panels.records.as_mut_ptr())),
-            blocks: panels.map_or(0, |panels| panels.0),
-            floats: out.floats.as_mut().map(|floats| Shared::new(floats.as_mut_ptr())),
-            stride: floats.map_or(0, |floats| floats.0),
-            rows: rows.unwrap_or(0),
+            rows: rows.into_iter().flatten().min().unwrap_or(0),
+            blocks: panels.as_ref().map_or(0, |panels| panels.blocks),
+            records: panels.map(|panels| Shared::new(panels.records.as_mut_ptr())),
+            stride: floats.as_ref().map_or(0, |floats| floats.stride()),
+            floats: floats.map(|floats| Shared::new(floats.as_mut_ptr())),
         }
     }
 
@@ -136,9 +138,9 @@ impl Crew {
         let blocks = columns.div_ceil(BLOCK);
         assert!(norm.weight.len() >= blocks * BLOCK && out.columns == columns, "shapes differ");
         assert!(rows.iter().all(|row| *row < x.rows()), "a row that does not exist");
-        let out = Output::new(out);
-        assert!(out.rows() >= rows.len(), "the result has no room");
         let kernels = self.kernels;
+        let out = Output::new(out, kernels);
+        assert!(out.rows() >= rows.len(), "the result has no room");
         let scratch = self.scratch.parts(blocks * BLOCK);
         let x = Shared::new(x.as_ptr().cast_mut());
         self.share_rows(rows.len(), columns, &|thread, mine| {
@@ -187,9 +189,9 @@ impl Crew {
     pub fn take(&mut self, x: &Matrix, rows: usize, out: &mut Activations) {
         let (blocks, stride) = (x.columns().div_ceil(BLOCK), x.stride());
         assert!(out.columns == x.columns() && x.rows() >= rows, "shapes differ");
-        let out = Output::new(out);
-        assert!(out.rows() >= rows, "the result has no room");
         let (kernels, columns) = (self.kernels, x.columns());
+        let out = Output::new(out, kernels);
+        assert!(out.rows() >= rows, "the result has no room");
         let x = Shared::new(x.as_ptr().cast_mut());
         self.share_rows(rows, columns, &|_, mine| {
             for row in mine {

@@ -48,11 +48,18 @@ fn pack(first: __m512, second: __m512) -> __m512i {
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512bf16")]
 fn pair(even: __m512, odd: __m512) -> __m512i {
+    beside(pack(even, odd))
+}
+
+/// The elements of one half beside those of the other.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw")]
+fn beside(halves: __m512i) -> __m512i {
     let order = _mm512_set_epi16(
         31, 15, 30, 14, 29, 13, 28, 12, 27, 11, 26, 10, 25, 9, 24, 8, 23, 7, 22, 6, 21, 5, 20, 4,
         19, 3, 18, 2, 17, 1, 16, 0,
     );
-    _mm512_permutexvar_epi16(order, pack(even, odd))
+    _mm512_permutexvar_epi16(order, halves)
 }
 
 /// Weights of a block, `d * q + m`, where q is a number of few bits in a vector of them.
@@ -128,6 +135,19 @@ unsafe fn spread<Q: Quants>(call: &TileCall, to: *mut u8) {
             spread_bytes::<Q>(weights, scales, to);
         }
         weights = weights.add(Q::FORM.block_bytes());
+    }
+}
+
+/// Makes pairs of weights that are bf16, row by row.
+#[target_feature(enable = "avx512f,avx512bw")]
+unsafe fn interleave(call: &TileCall, to: *mut u8) {
+    let mut ahead = Ahead::new(call);
+    for block in 0..call.blocks {
+        ahead.step();
+        for pair in block * BLOCK / 2..(block + 1) * BLOCK / 2 {
+            let rows = _mm512_loadu_si512(call.weights.add(64 * pair).cast());
+            _mm512_storeu_si512(to.add(64 * pair).cast(), beside(rows));
+        }
     }
 }
 
@@ -334,7 +354,7 @@ static PAIRED: Pairs = Pairs {
         Some(spread::<tile::U8Halves>),
         None,
         None,
-        None,
+        Some(interleave),
     ],
     multiply,
 };

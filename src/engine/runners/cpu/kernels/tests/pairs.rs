@@ -19,8 +19,8 @@ use crate::engine::runners::cpu::weights::Weights;
 use crate::engine::weights::{RowOrder, TensorFiles};
 
 /// The forms that have pairs.
-const QUANTISED: [Form; 6] =
-    [Form::U4, Form::U4Super, Form::U8, Form::U8Min, Form::U8MinSuper, Form::U8Halves];
+const PAIRED: [Form; 7] =
+    [Form::U4, Form::U4Super, Form::U8, Form::U8Min, Form::U8MinSuper, Form::U8Halves, Form::Bf16];
 
 /// The definition, as kernels of any machine.
 static PLAIN: Pairs = Pairs {
@@ -35,7 +35,7 @@ static PLAIN: Pairs = Pairs {
         Some(spread::<5>),
         None,
         None,
-        None,
+        Some(spread::<6>),
     ],
     multiply: multiply_calls,
 };
@@ -67,7 +67,7 @@ unsafe fn round(x: *const f32, blocks: usize, record: *mut u8, stride: usize) {
 
 /// Of the form with this number.
 unsafe fn spread<const FORM: usize>(call: &TileCall, to: *mut u8) {
-    let form = QUANTISED[FORM];
+    let form = PAIRED[FORM];
     // SAFETY: the tile is whole, and there is room for its pairs.
     let (tile, to) = unsafe {
         let tile = std::slice::from_raw_parts(call.weights, form.tile_bytes(call.blocks));
@@ -80,8 +80,13 @@ unsafe fn spread<const FORM: usize>(call: &TileCall, to: *mut u8) {
     }
 }
 
-/// An element as kernels compute it: as a float that is 128 or 384 more than its number, times d.
+/// An element as kernels compute it: as a float that is 128 or 384 more than its number, times d, or as
+/// it is.
 fn weight(form: Form, tile: &[u8], blocks: usize, column: usize, k: usize) -> f32 {
+    if form == Form::Bf16 {
+        let at = 2 * (k * COLUMNS + column);
+        return bf16::from_le_bytes([tile[at], tile[at + 1]]).to_f32();
+    }
     let (q, [d, m]) = number(form, tile, blocks, column, k);
     let (d, m) = (d as f32, m as f32);
     let more = if matches!(form, Form::U4 | Form::U4Super) { 128.0 } else { 384.0 };
@@ -192,7 +197,7 @@ fn products(
 
 #[test]
 fn products_in_bf16_are_those_of_the_numbers() {
-    for form in QUANTISED {
+    for form in PAIRED {
         let (blocks, rows) = (2 * SUPER + 4, 2);
         let tile = tile(form, blocks, 5);
         let x = floats(9, rows * blocks * BLOCK);
@@ -201,7 +206,10 @@ fn products_in_bf16_are_those_of_the_numbers() {
         for (row, x) in x.chunks(blocks * BLOCK).enumerate() {
             for column in 0..COLUMNS {
                 let product = f32::from_bits(product[row * (COLUMNS + 3) + column]);
-                let element = |k: usize| element(form, &tile, blocks, column, k);
+                let element = |k: usize| match form {
+                    Form::Bf16 => f64::from(weight(form, &tile, blocks, column, k)),
+                    _ => element(form, &tile, blocks, column, k),
+                };
                 let expected: f64 = (0..x.len()).map(|k| f64::from(x[k]) * element(k)).sum();
                 let size: f64 = (0..x.len()).map(|k| (f64::from(x[k]) * element(k)).abs()).sum();
                 let off = (f64::from(product) - expected).abs();
@@ -219,8 +227,8 @@ fn a_machine_that_multiplies_bf16_gives_the_bits_of_the_definition() {
             let x = floats(seed, rows * blocks * BLOCK);
             let added = floats(seed + 1, rows * (COLUMNS + 1));
             let (bias, base) = (Some((&added[..], 0)), Some((&added[..], COLUMNS + 1)));
-            for (at, form) in QUANTISED.into_iter().enumerate() {
-                let second = QUANTISED[(at + rows) % 6];
+            for (at, form) in PAIRED.into_iter().enumerate() {
+                let second = PAIRED[(at + rows) % PAIRED.len()];
                 let tiles = [tile(form, blocks, seed + 2), tile(second, blocks, seed + 3)];
                 let both = [(form, &tiles[0][..]), (second, &tiles[1][..])];
                 let one = &both[..1];
@@ -346,9 +354,11 @@ fn assert_rows(
 }
 
 #[test]
-fn matrices_of_several_types_are_multiplied_in_bf16_where_they_are_quantised() {
-    let types = [(GgmlDType::Q4_1, 48), (GgmlDType::F32, 33), (GgmlDType::Q8_0, 40)];
-    for kinds in [&types[..], &[types[0], types[2], types[0]], &types[..1]] {
+fn matrices_of_several_types_are_multiplied_in_bf16_where_they_have_no_more_bits() {
+    let [quantised, bytes] = [(GgmlDType::Q4_1, 48), (GgmlDType::Q8_0, 40)];
+    let [full, half] = [(GgmlDType::F32, 33), (GgmlDType::BF16, 35)];
+    let mixed = [quantised, full, bytes];
+    for kinds in [&mixed[..], &[quantised, half, quantised], &[half, full], &mixed[..1], &[half]] {
         let files = files(kinds);
         let names: Vec<String> = (0..kinds.len()).map(|number| format!("m{number}")).collect();
         let compute = |crew: &mut Crew, threads: usize, rows: Range<usize>| {
@@ -378,8 +388,13 @@ fn matrices_of_several_types_are_multiplied_in_bf16_where_they_are_quantised() {
 }
 
 #[test]
-fn gates_of_any_types_are_multiplied_in_bf16_where_they_are_quantised() {
-    for kinds in [[GgmlDType::Q4_1, GgmlDType::Q8_0], [GgmlDType::Q4_1, GgmlDType::F32]] {
+fn gates_of_any_types_are_multiplied_in_bf16_where_they_have_no_more_bits() {
+    for kinds in [
+        [GgmlDType::Q4_1, GgmlDType::Q8_0],
+        [GgmlDType::Q4_1, GgmlDType::F32],
+        [GgmlDType::BF16; 2],
+        [GgmlDType::BF16, GgmlDType::F16],
+    ] {
         let outputs = 3 * BLOCK;
         let files = files(&kinds.map(|kind| (kind, outputs)));
         let compute = |crew: &mut Crew, threads: usize, rows: Range<usize>| {
