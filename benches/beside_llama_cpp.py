@@ -2,10 +2,11 @@
 """Our CPU runner beside llama.cpp, taking turns in the same minutes, as ratios with their spread.
 
     python3 benches/beside_llama_cpp.py --library DIR --model FILE.gguf [--rounds 5]
-        [--threads 2] [--batch 1,8,32,64] [--formats same,q4_0,q8_0,bf16,f16]
+        [--threads 2] [--batch 1,8,32,64] [--prompt 64] [--tokens 64]
+        [--formats same,q4_0,q8_0,bf16,f16]
 
 DIR holds a real libllama.so, for example of a llama-server package. llama.cpp is called through
-its C interface, without a server: prompts of 64 tokens, then 64 tokens for each row, greedy. Our
+its C interface, without a server: the prompts, then so many tokens for each row, greedy. Our
 side is `cargo bench --bench model`. llama.cpp also runs copies of the model in other formats,
 which its own quantiser makes into --scratch (where the library has none, benches/requantise.py
 makes them, which wants the package gguf); its best format is what we are compared with.
@@ -21,7 +22,7 @@ import subprocess
 import sys
 import time
 
-PROMPT, TOKENS, PREFILL = 64, 64, 512
+PREFILL = 512  # tokens of a pass, or a longer prompt
 # numbers of enum llama_ftype
 FTYPES = {"f32": 0, "f16": 1, "q4_0": 2, "q4_1": 3, "q8_0": 7, "bf16": 32}
 
@@ -97,25 +98,26 @@ def copy_in(lib, model, scratch, name):
 
 
 class Llama:
-    def __init__(self, lib, path, batch, threads, context=None):
-        self.lib, self.size = lib, batch
-        tokens = context or batch * (PROMPT + TOKENS)
+    def __init__(self, lib, path, batch, threads, prompt=64, tokens=64, context=None):
+        self.lib, self.size, self.prompt, self.tokens = lib, batch, prompt, tokens
+        self.together = max(PREFILL, batch, prompt)
+        room = context or batch * (prompt + tokens)
         params = lib.llama_model_default_params()
         params.put(16, 0)  # n_gpu_layers
         self.model = lib.llama_model_load_from_file(path.encode(), params)
         context = lib.llama_context_default_params()
         # the places of n_threads and n_threads_batch differ between versions; both default to 4
         at = next(i for i in range(16, 48, 4) if context.get(i) == context.get(i + 4) == 4)
-        context.put(0, tokens)
-        context.put(4, max(PREFILL, batch))
-        context.put(8, max(PREFILL, batch))
+        context.put(0, room)
+        context.put(4, self.together)
+        context.put(8, self.together)
         context.put(12, batch)  # n_seq_max
         context.put(at, threads)
         context.put(at + 4, threads)
         self.context = lib.llama_init_from_model(self.model, context)
         if not self.model or not self.context:
             raise SystemExit(f"llama.cpp cannot load {path}")
-        self.batch = lib.llama_batch_init(max(PREFILL, batch), 0, 1)
+        self.batch = lib.llama_batch_init(self.together, 0, 1)
 
     def decode(self, rows):
         """Rows of (token, position, sequence, wants logits)."""
@@ -131,20 +133,21 @@ class Llama:
         """Prompt and output tokens a second. The next token is a fixed one: choosing it is not
         llama.cpp's work here, so its logits are computed and not looked at."""
         self.lib.llama_memory_clear(self.lib.llama_get_memory(self.context), True)
-        prompts = [[(s * 7919 + p * 104729 + 13) % 32000 for p in range(PROMPT)]
+        prompts = [[(s * 7919 + p * 104729 + 13) % 32000 for p in range(self.prompt)]
                    for s in range(self.size)]
         spent = 0.0
-        each = max(1, PREFILL // PROMPT)
+        each = max(1, PREFILL // self.prompt)
         for first in range(0, self.size, each):
-            rows = [(t, p, s, p + 1 == PROMPT) for s in range(first, min(first + each, self.size))
-                    for p, t in enumerate(prompts[s])]
+            some = range(first, min(first + each, self.size))
+            rows = [(t, p, s, p + 1 == self.prompt) for s in some for p, t in enumerate(prompts[s])]
             spent += self.timed(rows, len(rows) - 1)
-        prefill = self.size * PROMPT / spent
+        prefill = self.size * self.prompt / spent
         spent = 0.0
-        for step in range(TOKENS - 1):
-            rows = [(prompts[s][step], PROMPT + step, s, 1) for s in range(self.size)]
+        for step in range(self.tokens - 1):
+            token = step % self.prompt
+            rows = [(prompts[s][token], self.prompt + step, s, 1) for s in range(self.size)]
             spent += self.timed(rows, self.size - 1)
-        return prefill, self.size * (TOKENS - 1) / spent
+        return prefill, self.size * (self.tokens - 1) / spent
 
     def timed(self, rows, last):
         begun = time.perf_counter()
@@ -156,7 +159,8 @@ class Llama:
 def worker(arguments):
     """One measurement of llama.cpp in a process of its own."""
     lib = library(arguments.library)
-    llama = Llama(lib, arguments.model, int(arguments.batch), arguments.threads)
+    llama = Llama(lib, arguments.model, int(arguments.batch), arguments.threads, arguments.prompt,
+                  arguments.tokens)
     llama.measure()
     prefill, decode = llama.measure()
     print(json.dumps({"prefill": prefill, "decode": decode}))
@@ -165,13 +169,15 @@ def worker(arguments):
 def theirs(arguments, path, batch):
     command = [sys.executable, os.path.abspath(__file__), "--worker", "--library",
                arguments.library, "--model", path, "--batch", str(batch),
-               "--threads", str(arguments.threads)]
+               "--threads", str(arguments.threads), "--prompt", str(arguments.prompt),
+               "--tokens", str(arguments.tokens)]
     return json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout)
 
 
 def ours(arguments, batch):
     command = [arguments.ours, "--model", arguments.model, "--batch", str(batch), "--threads",
-               str(arguments.threads), "--rounds", "2", "--json"]
+               str(arguments.threads), "--prompt", str(arguments.prompt), "--tokens",
+               str(arguments.tokens), "--rounds", "2", "--json"]
     output = subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout
     return json.loads(output.splitlines()[-1])
 
@@ -226,6 +232,8 @@ def main():
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--batch", default="1,8,32,64")
+    parser.add_argument("--prompt", type=int, default=64, help="tokens of a prompt")
+    parser.add_argument("--tokens", type=int, default=64, help="tokens written for each row")
     parser.add_argument("--formats", default="same,q4_0,q8_0,bf16,f16")
     parser.add_argument("--scratch", default="target/formats")
     parser.add_argument("--ours", help="the benchmark's program; built where it is not given")

@@ -213,10 +213,15 @@ fn a_prefix_that_was_taken_over_gives_the_bits_of_one_that_was_computed() {
 }
 
 #[test]
-fn quantised_logits_stay_close_to_exact_ones() {
-    for dtype in
-        [GgmlDType::Q4_0, GgmlDType::Q4_1, GgmlDType::Q5_0, GgmlDType::Q5_1, GgmlDType::Q8_0]
-    {
+fn logits_of_rounded_activations_stay_close_to_exact_ones() {
+    for dtype in [
+        GgmlDType::Q4_0,
+        GgmlDType::Q4_1,
+        GgmlDType::Q5_0,
+        GgmlDType::Q5_1,
+        GgmlDType::Q8_0,
+        GgmlDType::BF16,
+    ] {
         let (_folder, source) = gguf(&Tiny::llama(2, false), dtype);
         let exact = load(&source, &options(2, CpuChoices { isa: None, exact: true })).unwrap();
         let schedule = Schedule::new(8, 16);
