@@ -1,9 +1,9 @@
 //! Phase: attention, each thread its own pairs of slot and key-value head.
 //!
 //! A unit of work has a few rows of one slot and all query heads of one key-value head: it turns
-//! queries, computes the heads and takes them over for the matrix that reads them. Where every slot has one row, the unit turns and keeps its key
-//! and value too; the rows of prompts look at each other's keys and values, so these are kept by
-//! a phase of their own first.
+//! queries, computes the heads and takes them over for the matrix that reads them. Where every slot
+//! has one row, the unit turns and keeps its key and value too; the rows of prompts look at each
+//! other's keys and values, so these are kept by a phase of their own first.
 
 use super::buffer::Buffer;
 use super::crew::{Crew, Shared};
@@ -111,6 +111,40 @@ pub struct Inputs<'a> {
 }
 
 impl Inputs<'_> {
+    /// Checks that all that units read and write is there; gives the rows.
+    fn check(
+        &self,
+        heads: &Heads,
+        layer: &Layer<'_>,
+        caches: &[Buffer<u8>],
+        out: &Matrix,
+    ) -> usize {
+        let Inputs { qkv, columns, angles, units, capacity, .. } = *self;
+        let kv_end = heads.kv * heads.dim;
+        assert!(
+            columns[0] + heads.queries * heads.dim <= qkv.columns()
+                && columns[1..].iter().all(|column| column + kv_end <= qkv.columns())
+                && angles.columns() >= heads.dim
+                && out.columns() >= heads.queries * heads.dim,
+            "shapes differ"
+        );
+        let cache_needed = heads.offset(layer.layer + 1, 0, capacity);
+        let ends = units.iter().map(|unit| {
+            let end = unit.row + unit.rows;
+            assert!(
+                unit.head < heads.kv
+                    && (1..=heads.tile_rows()).contains(&unit.rows)
+                    && (self.several || unit.rows == 1)
+                    && end <= qkv.rows().min(angles.rows()).min(out.rows())
+                    && unit.position + unit.rows <= capacity
+                    && caches[unit.slot].len() >= cache_needed,
+                "a unit outside of its memory"
+            );
+            end
+        });
+        ends.max().unwrap_or(0)
+    }
+
     /// Asks for what a unit reads of its rows: keys and values where it keeps them, queries where it
     /// computes heads. Other threads have just written most of it.
     fn ask_for(&self, heads: &Heads, unit: &Unit, keeps: bool, computes: bool) {
@@ -168,31 +202,9 @@ impl Crew {
         results: Results<'_>,
     ) {
         let Results { heads: out, mut attended } = results;
-        let Inputs { qkv, columns, angles, units, bounds, capacity, .. } = *inputs;
-        let kv_end = heads.kv * heads.dim;
-        assert!(
-            columns[0] + heads.queries * heads.dim <= qkv.columns()
-                && columns[1..].iter().all(|column| column + kv_end <= qkv.columns())
-                && angles.columns() >= heads.dim
-                && out.columns() >= heads.queries * heads.dim,
-            "shapes differ"
-        );
-        let cache_needed = heads.offset(layer.layer + 1, 0, capacity);
-        let mut rows = 0;
+        let Inputs { units, bounds, capacity, .. } = *inputs;
         assert!(bounds.len() == self.team.size() + 1, "units for another team");
-        for unit in units {
-            let end = unit.row + unit.rows;
-            assert!(
-                unit.head < heads.kv
-                    && (1..=heads.tile_rows()).contains(&unit.rows)
-                    && (inputs.several || unit.rows == 1)
-                    && end <= qkv.rows().min(angles.rows()).min(out.rows())
-                    && unit.position + unit.rows <= capacity
-                    && caches[unit.slot].len() >= cache_needed,
-                "a unit outside of its memory"
-            );
-            rows = rows.max(end);
-        }
+        let rows = inputs.check(&heads, layer, caches, out);
         let whole = heads.dim == heads.width();
         let takes = attended.as_deref_mut().filter(|_| whole).map(|attended| {
             assert!(attended.columns == heads.queries * heads.dim, "shapes differ");

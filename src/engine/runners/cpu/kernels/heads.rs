@@ -213,7 +213,7 @@ fn together<S: Simd>(left: usize) -> usize {
     }
 }
 
-/// Queries times keys, for a whole block.
+/// Queries times keys, for a block or the half of it that is seen.
 #[inline(always)]
 unsafe fn scores<S: Simd, E: Element, const H: usize>(
     call: &HeadsCall,
@@ -232,7 +232,7 @@ unsafe fn scores<S: Simd, E: Element, const H: usize>(
         part::<S, E, H, 2>(call, queries, keys, ahead, out);
         return;
     }
-    // fewer registers: one half of the block after the other
+    // one half alone, or one after the other where there are fewer registers
     part::<S, E, H, 1>(call, queries, keys, ahead, out);
     if whole {
         let (keys, out) = (keys.add(LANES * E::BYTES), out.add(LANES));

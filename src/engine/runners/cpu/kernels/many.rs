@@ -101,17 +101,17 @@ impl Multiplier {
     /// Whether tiles of these forms are multiplied as [`Pairs`].
     #[inline(always)]
     pub fn pairs(&self, forms: impl IntoIterator<Item = Form>) -> bool {
-        self.pairs.is_some() && forms.into_iter().all(Form::has_pairs)
+        forms.into_iter().all(|form| self.kernels.multiplies_pairs(form))
     }
 
-    /// Bytes of a record of quantised activations.
+    /// Those it multiplies with.
     #[inline(always)]
-    pub fn record(&self) -> usize {
-        self.kernels.record
+    pub fn kernels(&self) -> &'static Kernels {
+        self.kernels
     }
 
-    /// Multiplies `rows` rows of any panels with one or two tiles for which [`Self::pairs`]. The calls differ in their
-    /// weights, results and what is brought near.
+    /// Multiplies `rows` rows of any panels with one or two tiles for which [`Self::pairs`]. The calls
+    /// differ in their weights, results and what is brought near.
     ///
     /// # Safety
     /// As [`TileCall`] says, for so many rows, of panels that are there as a whole.

@@ -70,8 +70,6 @@ pub(super) struct Input {
     floats: *const f32,
     stride: usize,
     blocks: usize,
-    /// Whether products are [`super::pairs`], where there are some.
-    pairs: bool,
 }
 
 // SAFETY: it is only read, and the phase keeps the activations borrowed.
@@ -88,9 +86,8 @@ impl Input {
         blocks: usize,
         rows: usize,
     ) -> Self {
-        let pairs = kernels.pairs.is_some();
-        let (records, floats) = (std::ptr::null(), std::ptr::null());
-        let mut this = Self { records, floats, stride: 0, blocks, pairs };
+        let mut this =
+            Self { records: std::ptr::null(), floats: std::ptr::null(), stride: 0, blocks };
         if let Some(panels) = &input.panels {
             assert!(panels.blocks == blocks && panels.rows() >= rows, "panels of another shape");
             this.records = panels.records.as_ptr();
@@ -102,7 +99,7 @@ impl Input {
             this.stride = floats.stride();
         }
         for form in forms {
-            let missing = if this.reads_records(form) {
+            let missing = if kernels.reads_records(form) {
                 this.records.is_null()
             } else {
                 this.floats.is_null()
@@ -110,12 +107,6 @@ impl Input {
             assert!(!missing, "activations are not in the shape that {form:?} reads");
         }
         this
-    }
-
-    /// Whether tiles of this form are multiplied with records, and not with floats.
-    #[inline(always)]
-    fn reads_records(&self, form: Form) -> bool {
-        form.is_quantised() || self.pairs && form.has_pairs()
     }
 
     /// Multiplies rows, which lie in one panel, with a tile.
@@ -158,8 +149,8 @@ impl Input {
     unsafe fn call(self, by: &Multiplier, tile: Tile, row: usize) -> TileCall {
         // SAFETY: within what `new` has checked.
         let input = unsafe {
-            if self.reads_records(tile.form) {
-                self.records.add(panel::first_record(row, self.blocks) * by.record())
+            if by.kernels().reads_records(tile.form) {
+                self.records.add(panel::first_record(row, self.blocks) * by.kernels().record)
             } else {
                 self.floats.add(row * self.stride).cast()
             }

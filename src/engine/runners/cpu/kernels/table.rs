@@ -33,7 +33,7 @@ pub(super) struct Kernels {
     pub many: Option<&'static Many>,
     /// Another arithmetic for the rows of prompts, where there is one.
     pub prompts: Option<&'static Kernels>,
-    /// What multiplies all quantised forms, where it is none of the above.
+    /// What multiplies all forms that have pairs, where it is none of the above.
     pub pairs: Option<&'static Pairs>,
     /// Bytes of what [`Kernels::quantise`] makes of a block.
     pub record: usize,
@@ -51,6 +51,18 @@ pub(super) struct Kernels {
 }
 
 impl Kernels {
+    /// Whether tiles of this form are multiplied as [`Pairs`].
+    #[inline(always)]
+    pub fn multiplies_pairs(&self, form: Form) -> bool {
+        self.pairs.is_some() && form.has_pairs()
+    }
+
+    /// Whether they are multiplied with records of activations, and not with floats.
+    #[inline(always)]
+    pub fn reads_records(&self, form: Form) -> bool {
+        form.is_quantised() || self.multiplies_pairs(form)
+    }
+
     /// Multiplies `rows` rows, which lie in one panel, with a tile.
     ///
     /// # Safety
