@@ -168,6 +168,8 @@ fn a_gemma3_in_q5_1_gives_the_same_bits_however_it_is_run() {
 fn a_model_in_half_precision_gives_the_same_bits_however_it_is_run() {
     for dtype in [GgmlDType::F16, GgmlDType::BF16] {
         assert_invariant(&gguf(&Tiny::llama(1, false), dtype).1);
+        // heads that are whole blocks
+        assert_invariant(&gguf(&Tiny::qwen3(), dtype).1);
     }
 }
 
@@ -213,14 +215,16 @@ fn a_prefix_that_was_taken_over_gives_the_bits_of_one_that_was_computed() {
 }
 
 #[test]
-fn logits_of_rounded_activations_stay_close_to_exact_ones() {
-    for dtype in [
-        GgmlDType::Q4_0,
-        GgmlDType::Q4_1,
-        GgmlDType::Q5_0,
-        GgmlDType::Q5_1,
-        GgmlDType::Q8_0,
-        GgmlDType::BF16,
+fn logits_stay_close_to_exact_ones() {
+    // int8 activations: about half a percent of rounding in each matrix; with weights in bf16 at most
+    // those of prompts are rounded, to bf16
+    for (dtype, bound) in [
+        (GgmlDType::Q4_0, 0.03),
+        (GgmlDType::Q4_1, 0.03),
+        (GgmlDType::Q5_0, 0.03),
+        (GgmlDType::Q5_1, 0.03),
+        (GgmlDType::Q8_0, 0.03),
+        (GgmlDType::BF16, 0.01),
     ] {
         let (_folder, source) = gguf(&Tiny::llama(2, false), dtype);
         let exact = load(&source, &options(2, CpuChoices { isa: None, exact: true })).unwrap();
@@ -234,8 +238,7 @@ fn logits_of_rounded_activations_stay_close_to_exact_ones() {
                 size += f64::from(expected).powi(2);
             }
         }
-        // int8 activations: about half a percent of rounding in each matrix; bf16 is closer
-        assert!((off / size).sqrt() < 0.03, "{dtype:?}: off by {}", (off / size).sqrt());
+        assert!((off / size).sqrt() < bound, "{dtype:?}: off by {}", (off / size).sqrt());
     }
 }
 

@@ -1,4 +1,5 @@
-//! The input of a matrix: rows as f32, quantised, or both, as its weights ask.
+//! The input of a matrix: rows as f32, quantised (those of prompts in bf16, where an instruction set
+//! multiplies it), or both, as its weights ask.
 
 use super::matrix::Matrix;
 use super::panel::Panels;

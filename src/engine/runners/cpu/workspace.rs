@@ -14,7 +14,7 @@ use crate::engine::runner::Row;
 pub const MAX_ROWS: usize = 128;
 
 /// Rows of prompts that do, where these are computed in another arithmetic: there each weight is made ready
-/// for the rows first, which takes as long as the products with some forty of them.
+/// for the rows first, which takes as long as the products with some forty of them where it is quantised.
 pub const MAX_PROMPT_ROWS: usize = 512;
 
 /// Memory for the rows that go through all layers together.

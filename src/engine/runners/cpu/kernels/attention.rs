@@ -249,7 +249,8 @@ impl Crew {
                 // SAFETY: everything was checked above. No two units share a row and a head, so
                 // whoever took this one alone writes these positions and these columns of these
                 // rows. What other units have written to these blocks was written by a phase
-                // before, unless no slot has several rows: then no two units share blocks.
+                // before, unless no slot has several rows: then no two units share blocks. Where heads
+                // are whole blocks, the blocks of `attended` that it writes are no other's either.
                 unsafe {
                     if keeps {
                         place.keep();

@@ -6,7 +6,7 @@
 #![allow(unsafe_op_in_unsafe_fn, reason = "each function states its contract")]
 
 use super::crew::{Crew, Parts};
-use super::pairs::{PAIRS, Pairs};
+use super::pairs::PAIRS;
 use super::table::Kernels;
 use super::tile::TileCall;
 use crate::engine::runners::cpu::form::{BLOCK, COLUMNS, FORMS, Form};
@@ -72,7 +72,6 @@ impl Multipliers {
 pub(super) struct Multiplier {
     kernels: &'static Kernels,
     many: Option<&'static Many>,
-    pairs: Option<&'static Pairs>,
     end: Option<unsafe fn()>,
     /// Its pointers keep it in its thread.
     spread: Spread,
@@ -85,8 +84,8 @@ impl Multiplier {
     /// The machine has these kernels. This thread has no other multiplier and the room to itself,
     /// and no weights change, as long as this one lives.
     pub unsafe fn new(kernels: &'static Kernels, rows: usize, room: Room) -> Self {
-        let (many, pairs) = (kernels.many.filter(|many| rows >= many.rows), kernels.pairs);
-        let (begin, end) = match (pairs, many) {
+        let many = kernels.many.filter(|many| rows >= many.rows);
+        let (begin, end) = match (kernels.pairs, many) {
             (Some(pairs), _) => (Some(pairs.begin), Some(pairs.end)),
             (None, Some(many)) => (Some(many.begin), Some(many.end)),
             (None, None) => (None, None),
@@ -95,13 +94,13 @@ impl Multiplier {
             begin();
         }
         let spread = Spread { room, tiles: [std::ptr::null(); 2], next: 0 };
-        Self { kernels, many, pairs, end, spread }
+        Self { kernels, many, end, spread }
     }
 
     /// Whether tiles of these forms are multiplied as [`Pairs`].
     #[inline(always)]
     pub fn pairs(&self, forms: impl IntoIterator<Item = Form>) -> bool {
-        forms.into_iter().all(|form| self.kernels.multiplies_pairs(form))
+        self.kernels.of_prompts() && forms.into_iter().all(Form::has_pairs)
     }
 
     /// Those it multiplies with.
@@ -116,7 +115,9 @@ impl Multiplier {
     /// # Safety
     /// As [`TileCall`] says, for so many rows, of panels that are there as a whole.
     pub unsafe fn multiply_together(&mut self, forms: &[Form], calls: &[TileCall], rows: usize) {
-        let Some(pairs) = self.pairs else { unreachable!("{forms:?} are multiplied one by one") };
+        let Some(pairs) = self.kernels.pairs else {
+            unreachable!("{forms:?} are multiplied one by one")
+        };
         let Spread { room, tiles, .. } = &mut self.spread;
         assert!(calls.iter().all(|call| call.blocks <= room.blocks), "no room was reserved");
         let place = |number: usize| room.place.wrapping_add(number * calls[0].blocks * PAIRS);

@@ -78,7 +78,7 @@ unsafe impl Send for Input {}
 unsafe impl Sync for Input {}
 
 impl Input {
-    /// Checks that the activations have what these forms read, for this many rows.
+    /// Checks that the activations have what these forms read, for this many rows, with these kernels.
     pub fn new(
         kernels: &Kernels,
         input: &Activations,
@@ -88,11 +88,13 @@ impl Input {
     ) -> Self {
         let mut this =
             Self { records: std::ptr::null(), floats: std::ptr::null(), stride: 0, blocks };
-        if let Some(panels) = &input.panels {
+        // of two shapes the rows may have been written in one
+        let wanted = input.wanted(kernels.of_prompts());
+        if let Some(panels) = input.panels.as_ref().filter(|_| wanted.panels) {
             assert!(panels.blocks == blocks && panels.rows() >= rows, "panels of another shape");
             this.records = panels.records.as_ptr();
         }
-        if let Some(floats) = &input.floats {
+        if let Some(floats) = input.floats.as_ref().filter(|_| wanted.floats) {
             let wide = floats.stride() >= blocks * crate::engine::runners::cpu::form::BLOCK;
             assert!(wide && floats.rows() >= rows, "rows of another shape");
             this.floats = floats.as_ptr();

@@ -51,10 +51,16 @@ pub(super) struct Kernels {
 }
 
 impl Kernels {
+    /// Whether they have the arithmetic of prompts and of nothing else.
+    #[inline(always)]
+    pub fn of_prompts(&self) -> bool {
+        self.pairs.is_some()
+    }
+
     /// Whether tiles of this form are multiplied as [`Pairs`].
     #[inline(always)]
     pub fn multiplies_pairs(&self, form: Form) -> bool {
-        self.pairs.is_some() && form.has_pairs()
+        self.of_prompts() && form.has_pairs()
     }
 
     /// Whether they are multiplied with records of activations, and not with floats.

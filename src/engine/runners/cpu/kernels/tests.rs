@@ -418,7 +418,8 @@ impl Problem {
         }
         let stride = blocks * POSITIONS;
         let queries = self.queries();
-        let mut scores = vec![0.0; self.rows * self.heads * stride];
+        // what is not seen may be anything
+        let mut scores = vec![1e3; self.rows * self.heads * stride];
         // other heads lie between those of two rows
         let (own, out_stride) = (self.heads * self.width, self.heads * self.width + BLOCK);
         let mut out = vec![7.0f32; self.rows * out_stride];

@@ -16,9 +16,9 @@ use crate::engine::runners::cpu::panel::{self, RECORD, RECORD_STRIDE};
 ///
 /// # Safety
 /// `weights` is a whole tile of the kernel's form with `blocks` blocks. `input` is the first
-/// row's record of the first block for quantised forms (the rows lie in one panel, unless a kernel is
-/// for those of several), and the
-/// first row's first element for dense ones, whose rows are `input_stride` elements apart and
+/// row's record of the first block for quantised forms and pairs (the rows lie in one panel, unless a
+/// kernel is for those of several), and the
+/// first row's first element for other dense ones, whose rows are `input_stride` elements apart and
 /// at least `blocks * 32` long. `out` takes 16 elements for each row, `out_stride` apart; where
 /// `base` is not null it is good for as many, `base_stride` apart, and may be `out`.
 #[derive(Clone, Copy)]
@@ -37,7 +37,7 @@ pub(super) struct TileCall {
 }
 
 impl TileCall {
-    /// The call for `some` of its `rows` rows, with their share of what is brought near.
+    /// The call, which is for no pairs, for `some` of its `rows` rows, with their share of what is brought near.
     #[inline(always)]
     pub fn part(&self, form: Form, some: Range<usize>, rows: usize) -> Self {
         let row_bytes = if form.is_quantised() { RECORD } else { self.input_stride * 4 };

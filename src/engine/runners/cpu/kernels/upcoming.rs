@@ -74,22 +74,26 @@ pub(super) struct Errand<'a> {
 }
 
 impl<'a> Errand<'a> {
-    /// What `thread` brings near in this many steps, if anything is upcoming.
+    /// What `thread` brings near in this many steps, if anything is upcoming: of its first units those
+    /// that fit, and no more than there are steps.
     pub fn new(upcoming: Option<Upcoming<'a>>, thread: usize, steps: usize) -> Self {
         let Some(upcoming) = upcoming else {
             return Self { upcoming, units: &[], present: Lines::NONE, left: 0, steps };
         };
         let (units, most) = (upcoming.units_of(thread), most());
         let (mut count, mut bytes) = (0, 0);
-        while count < units.len() && bytes < most {
-            bytes += upcoming.bytes(&units[count]).len();
-            count += 1;
+        for unit in units.iter().take(steps) {
+            let more = upcoming.bytes(unit).len();
+            if count > 0 && bytes + more > most {
+                break;
+            }
+            (count, bytes) = (count + 1, bytes + more);
         }
         let left = bytes.min(most) / LINE;
         Self { upcoming: Some(upcoming), units: &units[..count], present: Lines::NONE, left, steps }
     }
 
-    /// The next lines, all of one unit: with fewer steps than units, some are never asked for.
+    /// The next lines, all of one unit.
     pub fn step(&mut self) -> Lines {
         if self.present.count == 0 {
             self.present = self.next_unit();
@@ -163,7 +167,7 @@ mod tests {
             assert_eq!(lines(upcoming, 1, steps), all(&units[3], 0..1));
         }
         // a step does not go from one unit to the next
-        assert_eq!(lines(upcoming, 0, 1), all(&units[2], 0..1));
+        assert_eq!(lines(upcoming, 0, 1), all(&units[0], 0..2));
         // in f32, heads padded to 32, a block takes twice the bytes
         let exact = Heads { dim: 20, exact: true, ..HEADS };
         let twice = lines(Upcoming { heads: exact, ..upcoming }, 1, 7);
@@ -174,18 +178,28 @@ mod tests {
     }
 
     #[test]
-    fn no_more_is_asked_for_than_a_cache_holds_and_nothing_where_nothing_comes() {
-        let units = [unit(0, 0, 99_999), unit(0, 1, 99_999)];
-        let upcoming = Upcoming {
-            heads: HEADS,
-            layer: 0,
-            window: None,
-            units: &units,
-            bounds: &[0, 2],
-            bases: &[0],
-            capacity: 100_000,
+    fn the_first_units_that_a_cache_holds_are_asked_for_and_nothing_where_nothing_comes() {
+        // a position has 128 bytes of keys and values
+        let all = most() / 128;
+        let asked = |positions: usize| -> Vec<usize> {
+            let units = [0, 1].map(|head| unit(0, head, positions - 1));
+            let upcoming = Upcoming {
+                heads: HEADS,
+                layer: 0,
+                window: None,
+                units: &units,
+                bounds: &[0, 2],
+                bases: &[0],
+                capacity: positions,
+            };
+            let lines = lines(upcoming, 0, 1000);
+            let head = |line: &usize| line / HEADS.cache_bytes(positions);
+            [0, 1].map(|number| lines.iter().filter(|line| head(line) == number).count()).into()
         };
-        assert_eq!(lines(upcoming, 0, 10).len(), most() / LINE);
+        assert_eq!(asked(all / 2), [most() / 2 / LINE; 2]);
+        assert_eq!(asked(all / 2 + POSITIONS), [most() / 2 / LINE + 2 * POSITIONS, 0]);
+        assert_eq!(asked(all), [most() / LINE, 0]);
+        assert_eq!(asked(2 * all), [most() / LINE, 0]);
         assert_eq!(Errand::new(None, 0, 10).step().count, 0);
     }
 }

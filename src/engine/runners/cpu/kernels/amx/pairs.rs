@@ -2,6 +2,7 @@
 //! columns, and adds up in f32.
 //!
 //! Four sums, of two tiles and two panels, hide how long each takes, and share what is loaded.
+//! Activations pass the cache of the first level by, in which the weights of both tiles stay so.
 //! Weights go through memory, where they are bf16: what that takes, all rows of a phase share.
 #![allow(unsafe_op_in_unsafe_fn, reason = "the contract of every function is that of Pairs")]
 

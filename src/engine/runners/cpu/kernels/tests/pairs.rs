@@ -312,15 +312,23 @@ fn crews(threads: usize) -> impl Iterator<Item = Crew> {
     })
 }
 
-/// Some rows, as a crew hands them to a matrix.
-fn activations(crew: &mut Crew, rows: Range<usize>) -> Activations {
+/// Some rows, as a crew hands them to matrices of these forms.
+fn activations(
+    crew: &mut Crew,
+    rows: Range<usize>,
+    forms: impl Iterator<Item = Form> + Clone,
+) -> Activations {
     let x = floats(77, ROWS * INPUTS);
     let mut matrix = Matrix::zeros(rows.len(), INPUTS).unwrap();
     for (to, x) in x.chunks(INPUTS).skip(rows.start).take(rows.len()).enumerate() {
         matrix.row_mut(to).copy_from_slice(x);
     }
-    let wanted = Wanted { panels: true, floats: true };
-    let mut input = Activations::new(rows.len(), INPUTS, wanted).unwrap();
+    let wanted = |in_panels: fn(Form) -> bool| Wanted {
+        panels: forms.clone().any(in_panels),
+        floats: forms.clone().any(|form| !in_panels(form)),
+    };
+    let (all, prompts) = (wanted(Form::is_quantised), wanted(Form::has_pairs));
+    let mut input = Activations::of_both(rows.len(), INPUTS, all, prompts).unwrap();
     crew.take(&matrix, rows.len(), &mut input);
     input
 }
@@ -370,7 +378,8 @@ fn matrices_of_several_types_are_multiplied_in_bf16_where_they_have_no_more_bits
             let width = *linear.columns.last().unwrap();
             let bias = vec![0.25; width];
             let mut out = Matrix::zeros(rows.len(), width).unwrap();
-            let input = activations(crew, rows.clone());
+            let forms = linear.threads.iter().flatten().map(|segment| segment.form);
+            let input = activations(crew, rows.clone(), forms);
             for then in [Then::Store(Some(&bias)), Then::Add] {
                 crew.multiply(&linear, &weights, &input, rows.len(), &mut out, then);
             }
@@ -384,6 +393,27 @@ fn matrices_of_several_types_are_multiplied_in_bf16_where_they_have_no_more_bits
             let all = names.iter().flat_map(|name| product(&files, name, x));
             all.map(|product| 2.0 * product + 0.25).collect()
         });
+    }
+}
+
+#[test]
+fn weights_in_bf16_are_multiplied_with_rounded_rows() {
+    let files = files(&[(GgmlDType::BF16, 35)]);
+    for mut crew in crews(2) {
+        let mut layout = Layout::new(Source { files: &files, exact: false }, 2);
+        let part = Part { tensor: files.get("m0").unwrap(), order: RowOrder::Plain };
+        let linear = layout.linear(&[part]);
+        let weights = Weights::pack(&layout).unwrap();
+        let input = activations(&mut crew, 0..ROWS, [Form::Bf16].into_iter());
+        let mut out = Matrix::zeros(ROWS, *linear.columns.last().unwrap()).unwrap();
+        crew.multiply(&linear, &weights, &input, ROWS, &mut out, Then::Store(None));
+        for (row, x) in floats(77, ROWS * INPUTS).chunks(INPUTS).enumerate() {
+            let x: Vec<f32> = x.iter().map(|x| rounded(*x).to_f32()).collect();
+            for (actual, expected) in out.row(row).iter().zip(product(&files, "m0", &x)) {
+                // rows that are not rounded are some thousandths off
+                assert!((f64::from(*actual) - expected).abs() < 1e-4, "{actual}, not {expected}");
+            }
+        }
     }
 }
 
@@ -404,7 +434,7 @@ fn gates_of_any_types_are_multiplied_in_bf16_where_they_have_no_more_bits() {
             let weights = Weights::pack(&layout).unwrap();
             let wanted = Wanted { panels: true, floats: true };
             let mut out = Activations::new(rows.len(), outputs, wanted).unwrap();
-            let input = activations(crew, rows.clone());
+            let input = activations(crew, rows.clone(), gated.forms.into_iter());
             crew.gate(&gated, &weights, &input, rows.len(), &mut out, None);
             let out = out.floats.unwrap();
             (0..rows.len()).map(|row| out.row(row).to_vec()).collect()
