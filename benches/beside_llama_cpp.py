@@ -239,6 +239,8 @@ def main():
     parser.add_argument("--ours", help="the benchmark's program; built where it is not given")
     parser.add_argument("--worker", action="store_true", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
+    if arguments.prompt < 1 or arguments.tokens < 2:
+        parser.error("a prompt has a token at least, and two are written: the first comes with it")
     (worker if arguments.worker else compare)(arguments)
 
 
