@@ -51,6 +51,8 @@ pub struct Model {
     pub wanted: WantedInputs,
     /// In which shapes those of prompts are, where these are computed in bf16.
     pub wanted_of_prompts: WantedInputs,
+    /// In which shapes the head's is, which is computed alike for all rows.
+    pub wanted_by_head: Wanted,
     embedding: Embedding,
 }
 
@@ -88,8 +90,6 @@ pub struct WantedInputs {
     pub attended: Wanted,
     /// Of down.
     pub gated: Wanted,
-    /// Of the head.
-    pub head: Wanted,
 }
 
 impl Wanted {
@@ -134,8 +134,8 @@ impl<'a> Build<'a> {
         let layers = layers.collect::<Result<Vec<_>, _>>()?;
         let stored = self.inventory.head.as_ref().unwrap_or(&self.inventory.embedding);
         let head = layout.linear(&[plain(stored)]);
-        let wanted_of_prompts = wanted(&layers, &head, Form::has_pairs);
-        let wanted = wanted(&layers, &head, Form::is_quantised);
+        let mut wanted_by_head = Wanted::default();
+        wanted_by_head.add_all(&head, Form::is_quantised);
         Ok(Model {
             heads: Heads { queries: heads, kv: kv_heads, dim: head_dim, exact: self.exact },
             hidden,
@@ -156,10 +156,11 @@ impl<'a> Build<'a> {
             embedding_scale: self.is_gemma().then(|| (hidden as f32).sqrt()),
             norm: self.norm(&self.inventory.norm)?,
             weights: Weights::pack(&layout)?,
+            wanted: wanted(&layers, Form::is_quantised),
+            wanted_of_prompts: wanted(&layers, Form::has_pairs),
+            wanted_by_head,
             layers,
             head,
-            wanted,
-            wanted_of_prompts,
             embedding: Embedding {
                 files: Arc::clone(self.files),
                 tensor: self.inventory.embedding.clone(),
@@ -250,9 +251,8 @@ fn plain(tensor: &StoredTensor) -> Part<'_> {
     Part { tensor, order: RowOrder::Plain }
 }
 
-fn wanted(layers: &[Layer], head: &Linear, in_panels: fn(Form) -> bool) -> WantedInputs {
+fn wanted(layers: &[Layer], in_panels: fn(Form) -> bool) -> WantedInputs {
     let mut wanted = WantedInputs::default();
-    wanted.head.add_all(head, in_panels);
     for layer in layers {
         wanted.normed.add_all(&layer.qkv, in_panels);
         layer.gated.forms.iter().for_each(|form| wanted.normed.add(*form, in_panels));

@@ -117,7 +117,7 @@ impl HeadWorkspace {
     fn new(model: &Model, rows: usize) -> Result<Self, EngineError> {
         Ok(Self {
             stream: Matrix::zeros(rows, model.hidden)?,
-            normed: Activations::new(rows, model.hidden, model.wanted.head)?,
+            normed: Activations::new(rows, model.hidden, model.wanted_by_head)?,
             rows: (0..rows).collect(),
             goals: Vec::with_capacity(rows),
             winners: Winners::default(),

@@ -43,7 +43,8 @@ pub(super) fn second_level(address: *const u8) {
     ask::<2>(address);
 }
 
-/// Bytes of the cache of the second level that a core has, maybe with others, where the processor tells.
+/// Bytes of the cache of the second level that a core has, maybe with others, where the processor
+/// tells.
 pub(super) fn second_level_bytes() -> Option<usize> {
     #[cfg(target_arch = "x86_64")]
     {

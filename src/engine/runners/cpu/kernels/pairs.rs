@@ -1,8 +1,9 @@
 //! Products of the rows of prompts, where an instruction set multiplies bf16 and adds up in f32.
 //!
 //! Activations and weights are rounded to bf16, and what is summed needs no scales: that is closer to
-//! f32 than bytes are, though not than bf16 weights in f32, and other bits. A row's result depends on the row alone here too. Two tiles are
-//! multiplied together, and each with all rows before the next two.
+//! f32 than bytes are, though not than bf16 weights in f32, and other bits. A row's result depends on
+//! the row alone here too. Two tiles are multiplied together, and each with all rows before the next
+//! two.
 #![allow(unsafe_op_in_unsafe_fn, reason = "each function states its contract")]
 
 use super::tile::TileCall;

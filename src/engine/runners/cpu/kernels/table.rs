@@ -57,16 +57,10 @@ impl Kernels {
         self.pairs.is_some()
     }
 
-    /// Whether tiles of this form are multiplied as [`Pairs`].
-    #[inline(always)]
-    pub fn multiplies_pairs(&self, form: Form) -> bool {
-        self.of_prompts() && form.has_pairs()
-    }
-
-    /// Whether they are multiplied with records of activations, and not with floats.
+    /// Whether tiles of this form are multiplied with records of activations, and not with floats.
     #[inline(always)]
     pub fn reads_records(&self, form: Form) -> bool {
-        form.is_quantised() || self.multiplies_pairs(form)
+        if self.of_prompts() { form.has_pairs() } else { form.is_quantised() }
     }
 
     /// Multiplies `rows` rows, which lie in one panel, with a tile.

@@ -37,7 +37,8 @@ pub(super) struct TileCall {
 }
 
 impl TileCall {
-    /// The call, which is for no pairs, for `some` of its `rows` rows, with their share of what is brought near.
+    /// The call, which is for no pairs, for `some` of its `rows` rows, with their share of what is
+    /// brought near.
     #[inline(always)]
     pub fn part(&self, form: Form, some: Range<usize>, rows: usize) -> Self {
         let row_bytes = if form.is_quantised() { RECORD } else { self.input_stride * 4 };
