@@ -175,6 +175,7 @@ fn kernels_loop_over_vectors_without_closures_or_zip() {
         "tile",
         "amx",
         "amx/pairs",
+        "amx/sketch",
         "avx512",
         "avx512/panel",
         "avx512/quantise",

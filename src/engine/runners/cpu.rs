@@ -15,12 +15,14 @@ pub mod kernels;
 pub mod matrix;
 pub mod model;
 pub mod pack;
+pub mod sketch;
 pub mod weights;
 
 mod blocks;
 mod forward;
 mod panel;
 mod pass;
+mod unpack;
 mod workspace;
 
 use std::cell::RefCell;

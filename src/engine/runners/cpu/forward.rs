@@ -68,8 +68,7 @@ impl Workspace {
         self.head.goals.clear();
         if !self.tells_prompts {
             self.layers(model, cache, rows, false)?;
-            self.answer(model, rows, answers);
-            return Ok(());
+            return self.answer(model, rows, answers);
         }
         // all of them are looked at before anything is computed
         self.pass.plan(rows, &cache.lengths, cache.capacity)?;
@@ -82,8 +81,7 @@ impl Workspace {
             self.part = part;
             computed?;
         }
-        self.answer(model, rows, answers);
-        Ok(())
+        self.answer(model, rows, answers)
     }
 
     /// The layers for `rows`, which are all of prompts or computed as all others are.
@@ -217,13 +215,22 @@ impl Workspace {
     }
 
     /// The answers to `rows`, in their order.
-    fn answer(&mut self, model: &Model, rows: &[Row], answers: &mut Answers) {
+    ///
+    /// # Errors
+    /// The system gives no memory.
+    fn answer(
+        &mut self,
+        model: &Model,
+        rows: &[Row],
+        answers: &mut Answers,
+    ) -> Result<(), EngineError> {
+        let sketched = self.reserve_sketch(model)?;
         let head = &mut self.head;
         let count = head.goals.iter().filter(|goal| **goal != Goal::Best).count();
         let stride = padded_stride(model.vocabulary);
         let room = answers.begin(model.vocabulary, stride, count);
         if head.goals.is_empty() {
-            return;
+            return Ok(());
         }
         let all = &head.rows[..head.goals.len()];
         self.crew.norm(&head.stream, all, model.normed_by(&model.norm), &mut head.normed);
@@ -234,13 +241,19 @@ impl Workspace {
             vocabulary: model.vocabulary,
             goals: &head.goals,
         };
-        self.crew.head(&task, &head.normed, &mut head.winners, logits);
+        match (&self.sketch, &mut head.bounds) {
+            (Some(sketch), Some(bounds)) if sketched => {
+                self.crew.best(task, sketch, &head.normed, bounds, &mut head.winners);
+            }
+            _ => self.crew.head(task, &head.normed, &mut head.winners, logits),
+        }
         let mut push = |place: usize| match head.goals[place] {
             Goal::Best => answers.push_best(head.winners.winner(place)),
             Goal::Logits(number) => answers.push_logits(number),
         };
         if !self.tells_prompts {
-            return (0..head.goals.len()).for_each(push);
+            (0..head.goals.len()).for_each(push);
+            return Ok(());
         }
         // those of prompts came first
         let wanted = || rows.iter().filter(|row| row.want.anything());
@@ -250,5 +263,6 @@ impl Workspace {
             push(*place);
             *place += 1;
         }
+        Ok(())
     }
 }

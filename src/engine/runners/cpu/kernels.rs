@@ -38,6 +38,7 @@ pub mod head;
 pub mod isa;
 pub mod multiply;
 pub mod prepare;
+pub mod sketch;
 pub mod upcoming;
 
 #[cfg(test)]

@@ -116,6 +116,28 @@ impl Linear {
     }
 }
 
+impl Linear {
+    /// How many tiles all threads have.
+    pub fn all_tiles(&self) -> usize {
+        self.columns.last().copied().unwrap_or(0) / COLUMNS
+    }
+
+    /// The tile with this number among all, from left to right, and whose it is.
+    ///
+    /// # Panics
+    /// When there is no such tile.
+    pub fn find(&self, mut number: usize) -> (usize, Place) {
+        let owner = (0..self.threads.len()).find(|owner| {
+            let tiles = self.tiles(*owner);
+            let found = number < tiles;
+            number -= if found { 0 } else { tiles };
+            found
+        });
+        let owner = owner.expect("the matrix has this tile");
+        (owner, self.tile(owner, number))
+    }
+}
+
 /// Gate and up: tiles in the order gate, up, gate, up.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Gated {

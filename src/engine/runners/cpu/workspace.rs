@@ -3,9 +3,11 @@
 use super::activations::Activations;
 use super::kernels::crew::Crew;
 use super::kernels::head::{Goal, Winners};
+use super::kernels::sketch::Bounds;
 use super::matrix::Matrix;
 use super::model::Model;
 use super::pass::Pass;
+use super::sketch::Sketch;
 use crate::engine::EngineError;
 use crate::engine::runner::Row;
 
@@ -42,6 +44,8 @@ pub struct Workspace {
     /// The rows that are computed together, where prompts are computed by themselves.
     pub(super) part: Vec<Row>,
     pub(super) head: HeadWorkspace,
+    /// That of the head, once it is of use.
+    pub(super) sketch: Option<Sketch>,
 }
 
 /// Memory for the rows that want an answer; it grows with them.
@@ -52,6 +56,8 @@ pub struct HeadWorkspace {
     pub(super) rows: Vec<usize>,
     pub(super) goals: Vec<Goal>,
     pub(super) winners: Winners,
+    /// Where best tokens are found by way of a sketch.
+    pub(super) bounds: Option<Bounds>,
 }
 
 impl Workspace {
@@ -92,6 +98,7 @@ impl Workspace {
             tells_prompts,
             part: Vec::new(),
             head: HeadWorkspace::new(model, 1)?,
+            sketch: None,
         })
     }
 
@@ -111,6 +118,29 @@ impl Workspace {
         }
         Ok(())
     }
+
+    /// Makes room for so many best tokens, of rows that want nothing else, where they are found by way of a
+    /// sketch, and the sketch where it was not there. Gives whether they are.
+    ///
+    /// # Errors
+    /// The system gives no memory.
+    pub fn reserve_sketch(&mut self, model: &Model) -> Result<bool, EngineError> {
+        let goals = &self.head.goals;
+        let all_best = goals.iter().all(|goal| *goal == Goal::Best);
+        if !all_best || !self.crew.sketches(goals.len()) {
+            return Ok(false);
+        }
+        if self.sketch.is_none() {
+            self.sketch = Some(Sketch::new(&model.head, &model.weights, &model.norm)?);
+        }
+        if let Some(sketch) = &self.sketch {
+            self.crew.reserve_rounded(sketch)?;
+        }
+        if let (Some(sketch), None) = (&self.sketch, &self.head.bounds) {
+            self.head.bounds = Some(Bounds::new(self.head.stream.rows(), &model.head, sketch)?);
+        }
+        Ok(true)
+    }
 }
 
 impl HeadWorkspace {
@@ -121,6 +151,7 @@ impl HeadWorkspace {
             rows: (0..rows).collect(),
             goals: Vec::with_capacity(rows),
             winners: Winners::default(),
+            bounds: None,
         })
     }
 }

@@ -24,6 +24,7 @@ use crate::engine::runners::cpu::form::COLUMNS;
 use crate::engine::runners::cpu::panel::{self, PANEL_ROWS, RECORD, RECORD_STRIDE};
 
 mod pairs;
+mod sketch;
 
 /// Whether this machine has it, and the system lets this process use it.
 pub(super) fn is_available() -> bool {
@@ -282,5 +283,9 @@ static MANY: Many = Many {
 };
 
 /// The table of these kernels.
-pub(super) static KERNELS: Kernels =
-    Kernels { many: Some(&MANY), prompts: Some(&pairs::KERNELS), ..avx512::KERNELS };
+pub(super) static KERNELS: Kernels = Kernels {
+    many: Some(&MANY),
+    prompts: Some(&pairs::KERNELS),
+    sketches: Some(&sketch::SKETCHES),
+    ..avx512::KERNELS
+};

@@ -3,15 +3,18 @@
 //! Where only the best token is wanted, logits are never stored: each thread keeps the best
 //! value of every lane, and the winners are compared at the end. Ties go to the lowest id.
 
+use std::ops::Range;
+
 use super::crew::{Crew, Shared};
 use super::many::Multiplier;
 use super::multiply::{Input, Product, Tile, panels};
 use super::near::Lines;
 use super::rows::Best;
 use super::simd::LANES;
+use super::table::Kernels;
 use crate::engine::runners::cpu::activations::Activations;
 use crate::engine::runners::cpu::form::COLUMNS;
-use crate::engine::runners::cpu::pack::Linear;
+use crate::engine::runners::cpu::pack::{Linear, Place};
 use crate::engine::runners::cpu::weights::Weights;
 
 /// What a row wants of the head.
@@ -32,6 +35,13 @@ pub struct Logits<'a> {
     pub stride: usize,
 }
 
+impl Logits<'_> {
+    /// No memory, where no row wants its logits.
+    pub fn none() -> Self {
+        Self { values: &mut [], stride: 0 }
+    }
+}
+
 /// The head and what is wanted of it.
 #[derive(Debug, Clone, Copy)]
 pub struct Task<'a> {
@@ -48,13 +58,28 @@ pub struct Task<'a> {
 /// What threads have seen, kept so that a step allocates nothing.
 #[derive(Debug, Default)]
 pub struct Winners {
-    /// `[thread][own tiles, those of others][row]`: a lane keeps the first of equal values, so
-    /// each list takes its tiles from left to right.
+    /// `[thread][list][row]`: a lane keeps the first of equal values, so each list takes its tiles from
+    /// left to right.
     best: Vec<Best>,
     rows: usize,
 }
 
 impl Winners {
+    /// Begins anew, for so many rows and threads.
+    pub(super) fn begin(&mut self, rows: usize, threads: usize) -> Lists {
+        let none = Best { values: [f32::NEG_INFINITY; LANES], tiles: [0; LANES] };
+        self.rows = rows;
+        self.best.clear();
+        self.best.resize(rows * threads * 2, none);
+        Lists { best: Shared::new(self.best.as_mut_ptr()), rows }
+    }
+
+    /// The greatest logit of a row.
+    pub(super) fn greatest(&self, row: usize) -> f32 {
+        let lists = self.best[row..].iter().step_by(self.rows);
+        lists.flat_map(|best| best.values).fold(f32::NEG_INFINITY, f32::max)
+    }
+
     /// The lowest id of a row's greatest logit; `None` where none is a number above minus
     /// infinity.
     pub fn winner(&self, row: usize) -> Option<u32> {
@@ -78,80 +103,162 @@ impl std::fmt::Debug for Best {
     }
 }
 
+/// The lists of all threads, two for each.
+#[derive(Clone, Copy)]
+pub(super) struct Lists {
+    best: Shared<Best>,
+    rows: usize,
+}
+
+impl Lists {
+    /// A thread's lists.
+    ///
+    /// # Safety
+    /// The thread takes them once as long as they live, and the winners are not begun anew meanwhile.
+    pub unsafe fn of<'a>(self, thread: usize) -> [&'a mut [Best]; 2] {
+        let first = self.best.pointer().wrapping_add(thread * 2 * self.rows);
+        // SAFETY: each thread has its own, side by side.
+        [first, first.wrapping_add(self.rows)]
+            .map(|list| unsafe { std::slice::from_raw_parts_mut(list, self.rows) })
+    }
+}
+
+/// The head as its own kernels compute it, resolved for the threads of a phase.
+#[derive(Clone, Copy)]
+pub(super) struct Exact<'a> {
+    kernels: &'static Kernels,
+    task: Task<'a>,
+    input: Input,
+    logits: Shared<f32>,
+    stride: usize,
+}
+
+impl<'a> Exact<'a> {
+    /// Multiplies one row of `input` for each goal.
+    pub fn new(crew: &Crew, task: Task<'a>, input: &Activations, logits: Logits<'_>) -> Self {
+        let Task { linear, goals, .. } = task;
+        let forms = linear.threads.iter().flatten().map(|segment| segment.form);
+        let input = Input::new(crew.kernels, input, forms, linear.blocks, goals.len());
+        let width = linear.columns.last().copied().unwrap_or(0);
+        assert_eq!(linear.threads.len(), crew.team.size(), "packed for another team");
+        let fits = |goal: &Goal| match goal {
+            Goal::Best => true,
+            Goal::Logits(row) => {
+                logits.stride >= width && row * logits.stride + width <= logits.values.len()
+            }
+        };
+        assert!(goals.iter().all(fits), "no room for the logits");
+        let (kernels, stride) = (crew.kernels, logits.stride);
+        Self { kernels, task, input, logits: Shared::new(logits.values.as_mut_ptr()), stride }
+    }
+
+    /// What the kernels take a row's elements for, and zeros after them.
+    ///
+    /// # Safety
+    /// There is room for so many elements, which are no fewer than a row's.
+    pub unsafe fn widen(&self, row: usize, to: *mut f32, elements: usize) {
+        let form = self.task.linear.threads.iter().flatten().map(|segment| segment.form).next();
+        let Some(form) = form else { return };
+        // SAFETY: the caller's promise, and the input was checked for the rows.
+        unsafe { self.input.widen(self.kernels, form, row, to, elements) };
+    }
+
+    /// What a tile is read from, by its number among all.
+    pub fn lines(&self, number: usize) -> Lines {
+        let (owner, tile) = self.task.linear.find(number);
+        Lines::part(self.weights(owner, tile), tile.bytes, 0, 1)
+    }
+
+    /// Multiplies one row with a tile, by its number among all.
+    ///
+    /// # Safety
+    /// As for [`Exact::multiply`].
+    pub unsafe fn multiply_row(
+        &self,
+        by: &mut Multiplier,
+        number: usize,
+        row: usize,
+        ahead: Lines,
+        best: &mut Best,
+    ) {
+        let mut product = Product::new();
+        let (tile, best) = (self.task.linear.find(number), std::slice::from_mut(best));
+        // SAFETY: the caller's promise.
+        unsafe { self.multiply(by, &mut product, tile, row..row + 1, ahead, best) };
+    }
+
+    /// The address of a tile, which is `owner`'s.
+    pub fn weights(&self, owner: usize, tile: Place) -> *const u8 {
+        self.task.weights.tiles(owner, tile.offset, tile.bytes).as_ptr()
+    }
+
+    /// Multiplies rows of one panel with a tile that is `owner`'s, and has `best`, one for each of the
+    /// rows, take their results.
+    ///
+    /// # Safety
+    /// The kernels are those of this machine, and nobody else has the tile for these rows.
+    #[inline(always)]
+    pub unsafe fn multiply(
+        &self,
+        by: &mut Multiplier,
+        product: &mut Product,
+        (owner, tile): (usize, Place),
+        rows: Range<usize>,
+        ahead: Lines,
+        best: &mut [Best],
+    ) {
+        let (form, weights, place) = (tile.form, self.weights(owner, tile), product.place());
+        let ahead = [ahead, Lines::NONE];
+        // SAFETY: the tile is whole, and the input was checked for these rows.
+        unsafe { self.input.multiply(by, Tile { form, weights, place, ahead }, rows.clone()) };
+        // columns that only fill the last tile are no tokens
+        let tokens = self.task.vocabulary.saturating_sub(tile.column);
+        if tokens < COLUMNS {
+            let values = product.0.iter_mut();
+            values.for_each(|values| values[tokens..].fill(f32::NEG_INFINITY));
+        }
+        let number = (tile.column / COLUMNS) as i32;
+        // SAFETY: 16 values for each row. Of rows that want their logits nobody asks for the best.
+        unsafe { (self.kernels.best)(product.0.as_ptr().cast(), number, best) };
+        for (goal, values) in self.task.goals[rows].iter().zip(&product.0) {
+            let Goal::Logits(row) = goal else { continue };
+            let place = self.logits.pointer().wrapping_add(row * self.stride + tile.column);
+            // SAFETY: room was checked, and these columns belong to whoever took this tile.
+            unsafe { *place.cast::<[f32; COLUMNS]>() = *values };
+        }
+    }
+}
+
 impl Crew {
     /// Multiplies one row of `input` for each goal.
     pub fn head(
         &mut self,
-        task: &Task<'_>,
+        task: Task<'_>,
         input: &Activations,
         winners: &mut Winners,
         logits: Logits<'_>,
     ) {
-        let Task { linear, weights, vocabulary, goals } = *task;
-        let rows = goals.len();
-        let forms = linear.threads.iter().flatten().map(|segment| segment.form);
-        let input = Input::new(self.kernels, input, forms, linear.blocks, rows);
-        let width = linear.columns.last().copied().unwrap_or(0);
-        assert_eq!(linear.threads.len(), self.team.size(), "packed for another team");
-        let fits = |goal: &Goal| match goal {
-            Goal::Best => true,
-            Goal::Logits(row) => row * logits.stride + width <= logits.values.len(),
-        };
-        assert!(goals.iter().all(fits) && logits.stride >= width, "no room for the logits");
-        let (kernels, stride, threads) = (self.kernels, logits.stride, self.team.size());
-        let none = Best { values: [f32::NEG_INFINITY; LANES], tiles: [0; LANES] };
-        winners.rows = rows;
-        winners.best.clear();
-        winners.best.resize(rows * threads * 2, none);
-        let best = Shared::new(winners.best.as_mut_ptr());
-        let logits = Shared::new(logits.values.as_mut_ptr());
-        let count = panels(rows).len();
+        let (linear, rows) = (task.linear, task.goals.len());
+        let exact = Exact::new(self, task, input, logits);
+        let (lists, count) = (winners.begin(rows, self.team.size()), panels(rows).len());
         let (multipliers, pieces) = (self.multipliers(rows), self.deal.begin(rows, 1));
-        let multiply = |by: &mut Multiplier,
-                        product: &mut Product,
-                        owner: usize,
-                        tile: usize,
-                        best: &mut [Best]| {
-            let found = linear.tile(owner, tile);
-            let tile_weights = weights.tiles(owner, found.offset, found.bytes).as_ptr();
-            let next = tile_weights.wrapping_add(found.bytes);
-            for (at, rows) in panels(rows).enumerate() {
-                let ahead = [Lines::part(next, found.bytes, at, count), Lines::NONE];
-                let (form, weights, place) = (found.form, tile_weights, product.place());
-                let tile = Tile { form, weights, place, ahead };
-                // SAFETY: the tile is whole, and `input` was checked for these rows.
-                unsafe { input.multiply(by, tile, rows.clone()) };
-                // columns that only fill the last tile are no tokens
-                let tokens = vocabulary.saturating_sub(found.column);
-                if tokens < COLUMNS {
-                    let values = product.0.iter_mut();
-                    values.for_each(|values| values[tokens..].fill(f32::NEG_INFINITY));
-                }
-                let number = (found.column / COLUMNS) as i32;
-                let values = product.0.as_ptr().cast();
-                // SAFETY: 16 values for each row; kernels of this machine. Of rows that want
-                // their logits nobody asks for the best.
-                unsafe { (kernels.best)(values, number, &mut best[rows.clone()]) };
-                for (goal, values) in goals[rows].iter().zip(&product.0) {
-                    let Goal::Logits(place) = goal else { continue };
-                    let place = logits.pointer().wrapping_add(place * stride + found.column);
-                    // SAFETY: room was checked, and these columns belong to whoever took this
-                    // tile.
-                    unsafe { *place.cast::<[f32; COLUMNS]>() = *values };
-                }
-            }
-        };
         self.team.run(&|thread| {
-            let first = best.pointer().wrapping_add(thread * 2 * rows);
-            // SAFETY: each thread has its own rows of the winners.
-            let best = unsafe { std::slice::from_raw_parts_mut(first, 2 * rows) };
-            let (own, others) = best.split_at_mut(rows);
+            // SAFETY: the thread takes both once, and the weights are borrowed.
+            let (mut by, [own, others]) = unsafe { (multipliers.of(thread), lists.of(thread)) };
             let mut product = Product::new();
-            // SAFETY: the thread takes one, and the weights are borrowed.
-            let mut by = unsafe { multipliers.of(thread) };
             for (owner, tiles) in pieces.take(thread, |owner| linear.tiles(owner)) {
                 let best: &mut [Best] = if owner == thread { own } else { others };
-                tiles.for_each(|tile| multiply(&mut by, &mut product, owner, tile, best));
+                for tile in tiles.map(|tile| linear.tile(owner, tile)) {
+                    let next = exact.weights(owner, tile).wrapping_add(tile.bytes);
+                    for (at, rows) in panels(rows).enumerate() {
+                        let (ahead, best) =
+                            (Lines::part(next, tile.bytes, at, count), &mut best[rows.clone()]);
+                        // SAFETY: whoever takes a tile has it alone.
+                        unsafe {
+                            exact.multiply(&mut by, &mut product, (owner, tile), rows, ahead, best);
+                        }
+                    }
+                }
             }
         });
     }
@@ -200,7 +307,7 @@ mod tests {
                 let mut winners = Winners::default();
                 for _ in 0..300 {
                     let stride = VOCABULARY.next_multiple_of(COLUMNS);
-                    crew.head(&task, &input, &mut winners, Logits { values: &mut [], stride });
+                    crew.head(task, &input, &mut winners, Logits { values: &mut [], stride });
                     let found = (0..goals.len()).map(|row| winners.winner(row));
                     assert!(found.into_iter().all(|token| token == Some(101)));
                 }

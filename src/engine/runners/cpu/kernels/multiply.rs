@@ -8,7 +8,7 @@ use super::near::Lines;
 use super::table::Kernels;
 use super::tile::TileCall;
 use crate::engine::runners::cpu::activations::Activations;
-use crate::engine::runners::cpu::form::{COLUMNS, Form};
+use crate::engine::runners::cpu::form::{BLOCK, COLUMNS, Form};
 use crate::engine::runners::cpu::matrix::Matrix;
 use crate::engine::runners::cpu::pack::{self, Linear};
 use crate::engine::runners::cpu::panel::{self, PANEL_ROWS};
@@ -95,7 +95,7 @@ impl Input {
             this.records = panels.records.as_ptr();
         }
         if let Some(floats) = input.floats.as_ref().filter(|_| wanted.floats) {
-            let wide = floats.stride() >= blocks * crate::engine::runners::cpu::form::BLOCK;
+            let wide = floats.stride() >= blocks * BLOCK;
             assert!(wide && floats.rows() >= rows, "rows of another shape");
             this.floats = floats.as_ptr();
             this.stride = floats.stride();
@@ -142,6 +142,37 @@ impl Input {
         unsafe {
             let calls = [self.call(by, first, rows.start), self.call(by, last, rows.start)];
             by.multiply_together(&[first.form, last.form], &calls[..tiles.len()], rows.len());
+        }
+    }
+
+    /// What kernels of this form take a row's elements for: `elements` of them, those beyond the input 0.
+    ///
+    /// # Safety
+    /// The row was checked by [`Input::new`], with these kernels and this form; there is room for so
+    /// many elements, and they are no fewer than the input's.
+    #[allow(unsafe_op_in_unsafe_fn, reason = "one contract for the whole function")]
+    pub unsafe fn widen(
+        self,
+        kernels: &Kernels,
+        form: Form,
+        row: usize,
+        to: *mut f32,
+        elements: usize,
+    ) {
+        let depth = self.blocks * BLOCK;
+        std::ptr::write_bytes(to.add(depth), 0, elements - depth);
+        if !kernels.reads_records(form) {
+            return std::ptr::copy_nonoverlapping(self.floats.add(row * self.stride), to, depth);
+        }
+        for block in 0..self.blocks {
+            let number = panel::first_record(row, self.blocks) + block * PANEL_ROWS;
+            let record = self.records.add(number * kernels.record);
+            let scale = *record.add(panel::SCALE).cast::<f32>();
+            let bytes = &*record.cast::<[i8; BLOCK]>();
+            let to = &mut *to.add(block * BLOCK).cast::<[f32; BLOCK]>();
+            for (to, byte) in to.iter_mut().zip(bytes) {
+                *to = scale * f32::from(*byte);
+            }
         }
     }
 

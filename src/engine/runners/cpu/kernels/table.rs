@@ -5,6 +5,7 @@ use super::many::Many;
 use super::pairs::Pairs;
 use super::rows::Best;
 use super::simd::Simd;
+use super::sketch::Sketches;
 use super::tile::{TileCall, TileFn};
 use crate::engine::runners::cpu::form::{FORMS, Form};
 use crate::engine::runners::cpu::panel::PANEL_ROWS;
@@ -35,6 +36,8 @@ pub(super) struct Kernels {
     pub prompts: Option<&'static Kernels>,
     /// What multiplies all forms that have pairs, where it is none of the above.
     pub pairs: Option<&'static Pairs>,
+    /// What finds the best tokens of many rows by way of a sketch, where there is that.
+    pub sketches: Option<&'static Sketches>,
     /// Bytes of what [`Kernels::quantise`] makes of a block.
     pub record: usize,
     pub norm: unsafe fn(*const f32, *const f32, usize, f32, *mut f32),
@@ -195,6 +198,7 @@ macro_rules! kernels {
             many: None,
             prompts: None,
             pairs: None,
+            sketches: None,
             record: crate::engine::runners::cpu::panel::RECORD,
             norm: entries::norm,
             quantise: entries::quantise,

@@ -23,7 +23,7 @@ use crate::engine::runners::cpu::panel::PANEL_ROWS;
 /// All are 16 rows of 16 f32 or 32 bf16.
 static SHAPES: Shapes = Shapes::new([64; 8], [16; 8]);
 
-unsafe fn begin() {
+pub(super) unsafe fn begin() {
     SHAPES.give();
 }
 

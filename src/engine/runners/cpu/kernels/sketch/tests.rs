@@ -1,0 +1,321 @@
+//! The way by a sketch in plain Rust and by this machine's kernels, against all products.
+
+use candle_core::quantized::GgmlDType;
+
+use super::*;
+use crate::engine::runners::cpu::activations::Wanted;
+use crate::engine::runners::cpu::form::BLOCK;
+use crate::engine::runners::cpu::kernels::isa::Isa;
+use crate::engine::runners::cpu::kernels::scalar;
+use crate::engine::runners::cpu::kernels::simd::tree;
+use crate::engine::runners::cpu::kernels::table::Kernels;
+use crate::engine::runners::cpu::matrix::Matrix;
+use crate::engine::runners::cpu::pack::tests::matrices;
+use crate::engine::runners::cpu::pack::{Layout, Part, Source};
+use crate::engine::runners::cpu::sketch::{SQUARE, Tail};
+use crate::engine::runners::cpu::weights::Weights;
+use crate::engine::weights::{RowOrder, TensorFiles};
+
+/// The kernels in plain Rust, for any machine.
+static PLAIN: Sketches = Sketches { rows: 1, begin: nothing, end: nothing, round, bound };
+
+static SKETCHING: Kernels = Kernels { sketches: Some(&PLAIN), ..scalar::KERNELS };
+
+unsafe fn nothing() {}
+
+unsafe fn round(call: &RoundCall) -> Rounded {
+    let (shape, depth) = (call.shape, call.shape.depth());
+    // SAFETY: the caller has these numbers and this room.
+    let (x, place) = unsafe {
+        let x: Vec<f32> = (0..depth)
+            .map(|at| *call.row.add(*call.order.add(at) as usize) * *call.factors.add(at))
+            .collect();
+        (x, call.place)
+    };
+    let greatest = |x: &[f32]| x.iter().fold(0.0, |greatest, x| f32::max(x.abs(), greatest));
+    let (fine, coarse) = x.split_at(shape.fine * DEPTH);
+    let (fine, coarse) = (greatest(fine), greatest(coarse));
+    let has_unit = (LEAST..=1.0 / LEAST).contains(&f32::max(fine, coarse));
+    let unit = if has_unit { f32::max(fine / MOST_FINE, coarse / MOST) } else { 0.0 };
+    let mut squares = [0.0f32; LANES];
+    for (at, x) in x.iter().enumerate() {
+        let factor = if has_unit { 1.0 / unit } else { 0.0 };
+        let number = (x * factor).round_ties_even();
+        squares[at % LANES] = number.mul_add(number, squares[at % LANES]);
+        let number = number as i32;
+        let high = (number + 128) >> 8;
+        let place = place.wrapping_add(at / DEPTH * ROUNDED + at % DEPTH);
+        // SAFETY: these bytes are the row's.
+        unsafe {
+            *place = (number - 256 * high) as u8;
+            if at < shape.fine * DEPTH {
+                *place.add(shape.squares() * ROUNDED) = high as u8;
+            }
+        }
+    }
+    Rounded { unit, length: tree(squares, |a, b| a + b).sqrt() }
+}
+
+unsafe fn bound(call: &BoundCall) {
+    let shape = call.shape;
+    for (tile, bounds) in call.tiles.into_iter().zip(call.bounds) {
+        // SAFETY: the tile is whole.
+        let tile = unsafe { std::slice::from_raw_parts(tile, shape.tile_bytes()) };
+        let tail = Tail::of(tile);
+        for row in 0..TOGETHER * PANEL_ROWS {
+            let panel = row / PANEL_ROWS * panel_bytes(shape) + row % PANEL_ROWS * DEPTH;
+            // SAFETY: the panels are whole.
+            let byte = |square: usize, k: usize| unsafe {
+                i32::from(*call.rows.add(panel + square * ROUNDED + k).cast::<i8>())
+            };
+            let mut greatest = f32::NEG_INFINITY;
+            for column in 0..COLUMNS {
+                let (mut low, mut high) = (0, 0);
+                for at in 0..shape.depth() {
+                    let (square, k) = (at / DEPTH, at % DEPTH);
+                    let weight = tile[square * SQUARE + k / 4 * 4 * COLUMNS + 4 * column + k % 4];
+                    let weight = i32::from(weight as i8);
+                    low += weight * byte(square, k);
+                    if square < shape.fine {
+                        high += weight * byte(shape.squares() + square, k);
+                    }
+                }
+                let sum = (high as f32).mul_add(256.0, low as f32);
+                greatest = f32::max(greatest, sum * tail.scales[column]);
+            }
+            // SAFETY: there is a length and a bound for each row.
+            unsafe {
+                let left = call.left * tail.length;
+                *bounds.add(row) = greatest + (*call.lengths.add(row)).mul_add(tail.error, left);
+            }
+        }
+    }
+}
+
+/// The kernels of this machine, where it has them.
+fn of_this_machine() -> Option<Isa> {
+    Some(Isa::best()).filter(|isa| isa.table().is_some_and(|table| table.sketches.is_some()))
+}
+
+/// Numbers between -1 and 1, a few of them 30 times as large.
+fn number(seed: usize, at: usize) -> f32 {
+    let mixed = (seed * 0x9e37 + at).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    let mixed = (mixed ^ mixed >> 29).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    let number = (mixed >> 40) as f32 / (1u64 << 23) as f32 - 1.0;
+    if at % 96 == 7 { 30.0 * number } else { number }
+}
+
+/// A head with its sketch.
+struct Head {
+    linear: Linear,
+    weights: Weights,
+    sketch: Sketch,
+    vocabulary: usize,
+    inputs: usize,
+}
+
+impl Head {
+    fn new(files: &TensorFiles, threads: usize) -> Self {
+        let tensor = files.get("m0").unwrap();
+        let mut layout = Layout::new(Source { files, exact: false }, threads);
+        let linear = layout.linear(&[Part { tensor, order: RowOrder::Plain }]);
+        let weights = Weights::pack(&layout).unwrap();
+        let inputs = tensor.columns();
+        let norm: Vec<f32> = (0..inputs).map(|at| 1.0 + number(3, at)).collect();
+        let sketch = Sketch::new(&linear, &weights, &norm).unwrap();
+        Self { linear, weights, sketch, vocabulary: tensor.rows(), inputs }
+    }
+
+    fn input(&self, crew: &mut Crew, rows: &[Vec<f32>]) -> Activations {
+        let mut matrix = Matrix::zeros(rows.len(), self.inputs).unwrap();
+        rows.iter().enumerate().for_each(|(at, row)| matrix.row_mut(at).copy_from_slice(row));
+        let wanted = Wanted { panels: true, floats: true };
+        let mut input = Activations::new(rows.len(), self.inputs, wanted).unwrap();
+        crew.take(&matrix, rows.len(), &mut input);
+        input
+    }
+
+    fn task<'a>(&'a self, goals: &'a [Goal]) -> Task<'a> {
+        let Self { linear, weights, vocabulary, .. } = self;
+        Task { linear, weights, vocabulary: *vocabulary, goals }
+    }
+
+    /// The best tokens by way of the sketch, and the bounds.
+    fn best(&self, crew: &mut Crew, rows: &[Vec<f32>]) -> (Vec<Option<u32>>, Bounds) {
+        crew.reserve(self.inputs + 64).unwrap();
+        crew.reserve_rounded(&self.sketch).unwrap();
+        let input = self.input(crew, rows);
+        let goals = vec![Goal::Best; rows.len()];
+        let mut bounds = Bounds::new(rows.len(), &self.linear, &self.sketch).unwrap();
+        let mut winners = Winners::default();
+        // what was found before is forgotten
+        for _ in 0..2 {
+            crew.best(self.task(&goals), &self.sketch, &input, &mut bounds, &mut winners);
+        }
+        ((0..rows.len()).map(|row| winners.winner(row)).collect(), bounds)
+    }
+
+    /// All logits, by the head's own kernels.
+    fn logits(&self, crew: &mut Crew, rows: &[Vec<f32>]) -> Vec<Vec<f32>> {
+        let input = self.input(crew, rows);
+        let goals: Vec<Goal> = (0..rows.len()).map(Goal::Logits).collect();
+        let stride = self.vocabulary.next_multiple_of(COLUMNS);
+        let mut values = vec![0.0; stride * rows.len()];
+        let logits = Logits { values: &mut values, stride };
+        crew.head(self.task(&goals), &input, &mut Winners::default(), logits);
+        values.chunks(stride).map(|row| row[..self.vocabulary].to_vec()).collect()
+    }
+}
+
+/// The first of the greatest, of those that are numbers.
+fn greatest(logits: &[f32]) -> Option<u32> {
+    let mut found = (f32::NEG_INFINITY, None);
+    for (token, logit) in (0..).zip(logits) {
+        if *logit > found.0 {
+            found = (*logit, Some(token));
+        }
+    }
+    found.1
+}
+
+fn rows(seed: usize, count: usize, inputs: usize) -> Vec<Vec<f32>> {
+    (0..count).map(|row| (0..inputs).map(|at| number(seed + row, at)).collect()).collect()
+}
+
+/// The crews that have kernels for sketches.
+fn crews(threads: usize) -> Vec<Crew> {
+    let plain = Crew::with(threads, Isa::Scalar, &SKETCHING).unwrap();
+    let own = of_this_machine().map(|isa| Crew::new(threads, isa).unwrap());
+    [Some(plain), own].into_iter().flatten().collect()
+}
+
+const TYPES: [GgmlDType; 8] = [
+    GgmlDType::Q8_0,
+    GgmlDType::Q4_1,
+    GgmlDType::Q4K,
+    GgmlDType::Q5_1,
+    GgmlDType::Q6K,
+    GgmlDType::F16,
+    GgmlDType::BF16,
+    GgmlDType::F32,
+];
+
+#[test]
+fn the_best_tokens_are_those_of_all_products_and_no_logit_exceeds_its_bound() {
+    for (which, dtype) in TYPES.into_iter().enumerate() {
+        let (inputs, vocabulary) = ([256, 512][which % 2], 16 * 21 + 5);
+        // each token twice
+        let value = |_, at: usize| number(at / inputs / 2, at % inputs) / 8.0;
+        let files = matrices(inputs, [(dtype, vocabulary)], value);
+        for (threads, count) in [(1, 1), (2, 16), (3, 17), (2, 33), (1, 70)] {
+            let head = Head::new(&files, threads);
+            let rows = rows(which + 100, count, inputs);
+            for mut crew in crews(threads) {
+                let (found, bounds) = head.best(&mut crew, &rows);
+                let logits = head.logits(&mut crew, &rows);
+                for (row, logits) in logits.iter().enumerate() {
+                    assert_eq!(found[row], greatest(logits), "{dtype:?}, row {row} of {count}");
+                    assert!(found[row].unwrap().is_multiple_of(2), "the first of two alike");
+                    for (tile, logits) in logits.chunks(COLUMNS).enumerate() {
+                        let bound = bounds.bounds[tile * bounds.rows + row] * bounds.units[row];
+                        let greatest = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+                        assert!(bound >= greatest, "{dtype:?}: {greatest} exceeds {bound}");
+                    }
+                }
+                // bounds that tell nothing would find the same tokens
+                let tiles = 0..bounds.tiles;
+                let reached = tiles.filter(|tile| bounds.reaches(*tile, 0)).count();
+                assert!(reached < bounds.tiles / 2, "{dtype:?}: {reached} tiles");
+            }
+        }
+    }
+}
+
+#[test]
+fn rows_and_columns_that_are_no_common_numbers_are_found_all_the_same() {
+    let (inputs, vocabulary) = (2 * BLOCK, 16 * 9);
+    let odd = [0.0, 1e-38, 1e-20, 1e30, 3e38, f32::INFINITY, f32::NEG_INFINITY, f32::NAN];
+    for dtype in [GgmlDType::F32, GgmlDType::Q8_0] {
+        for (number_of_odd, odd_weight) in odd.into_iter().enumerate() {
+            if dtype == GgmlDType::Q8_0 && !odd_weight.is_finite() {
+                continue;
+            }
+            let value = |_, at: usize| match at / inputs {
+                token if token == 40 + number_of_odd => odd_weight,
+                token => number(token, at % inputs),
+            };
+            let files = matrices(inputs, [(dtype, vocabulary)], value);
+            let head = Head::new(&files, 2);
+            let mut rows = rows(7, 2 * odd.len() + 1, inputs);
+            for (at, odd) in odd.into_iter().enumerate() {
+                rows[at].fill(odd);
+                rows[odd_place(at)][3] = odd;
+            }
+            for mut crew in crews(2) {
+                let (found, _) = head.best(&mut crew, &rows);
+                let logits = head.logits(&mut crew, &rows);
+                for (row, logits) in logits.iter().enumerate() {
+                    assert_eq!(
+                        found[row],
+                        greatest(logits),
+                        "{dtype:?} {odd_weight} {:?}",
+                        rows[row]
+                    );
+                }
+            }
+        }
+    }
+}
+
+/// Rows of which one element is odd.
+fn odd_place(at: usize) -> usize {
+    8 + at
+}
+
+#[test]
+fn columns_that_cancel_out_have_bounds_for_what_their_kernels_round() {
+    // d and m are large and the weights small: 15 d + m
+    let (inputs, vocabulary) = (8 * BLOCK, 16 * 4);
+    let value = |_, at: usize| match at % BLOCK {
+        0 => -1000.0,
+        _ => 1e-3 * number(at / inputs, at % inputs),
+    };
+    let files = matrices(inputs, [(GgmlDType::Q4_1, vocabulary)], value);
+    let head = Head::new(&files, 1);
+    let mut rows = rows(5, 20, inputs);
+    rows.iter_mut().flatten().enumerate().for_each(|(at, x)| {
+        if at % BLOCK == 0 {
+            *x = 0.0;
+        }
+    });
+    for mut crew in crews(1) {
+        let (found, _) = head.best(&mut crew, &rows);
+        for (found, logits) in found.iter().zip(head.logits(&mut crew, &rows)) {
+            assert_eq!(*found, greatest(&logits));
+        }
+    }
+}
+
+#[test]
+fn a_machine_that_has_kernels_for_sketches_gives_the_bits_of_those_in_plain_rust() {
+    let Some(isa) = of_this_machine() else { return };
+    for (inputs, count) in [(BLOCK, 1), (288, 17), (576, 40), (1056, 64)] {
+        let vocabulary = 16 * 5;
+        let value = |_, at: usize| number(at / inputs, at % inputs);
+        let files = matrices(inputs, [(GgmlDType::Q8_0, vocabulary)], value);
+        let head = Head::new(&files, 1);
+        let rows = rows(11, count, inputs);
+        let bits = |crew: &mut Crew| -> Vec<Vec<u32>> {
+            let (_, bounds) = head.best(crew, &rows);
+            let row = |row: usize| {
+                let tiles = (0..bounds.tiles).map(|tile| bounds.bounds[tile * bounds.rows + row]);
+                let row = tiles.chain([bounds.units[row], bounds.lengths[row]]);
+                row.map(f32::to_bits).collect()
+            };
+            (0..count).map(row).collect()
+        };
+        let mut own = Crew::new(1, isa).unwrap();
+        let mut plain = Crew::with(1, Isa::Scalar, &SKETCHING).unwrap();
+        assert_eq!(bits(&mut own), bits(&mut plain), "{inputs} inputs, {count} rows");
+    }
+}
