@@ -319,3 +319,48 @@ fn a_machine_that_has_kernels_for_sketches_gives_the_bits_of_those_in_plain_rust
         assert_eq!(bits(&mut own), bits(&mut plain), "{inputs} inputs, {count} rows");
     }
 }
+
+/// The bound of the first tile with a row, and the logit of the first token.
+fn bound_and_logit(crew: &mut Crew, head: &Head, row: &[f32]) -> [f32; 2] {
+    let rows = [row.to_vec()];
+    let (_, bounds) = head.best(crew, &rows);
+    [bounds.bounds[0] * bounds.units[0], head.logits(crew, &rows)[0][0]]
+}
+
+fn sign(at: usize) -> f32 {
+    if number(2, at) < 0.0 { -1.0 } else { 1.0 }
+}
+
+#[test]
+fn a_bound_is_all_but_reached_where_a_row_goes_along_what_rounding_left_of_a_column() {
+    let inputs = 16 * BLOCK;
+    // all but one element of each token are rounded to 0
+    const LEFT: f32 = 0.49 / 127.0;
+    let value = |_, at: usize| match (at / inputs, at % inputs) {
+        (token, k) if token == k => 1.0,
+        (_, k) => LEFT * sign(k),
+    };
+    let head = Head::new(&matrices(inputs, [(GgmlDType::F32, inputs)], value), 1);
+    let row: Vec<f32> = (0..inputs).map(|k| if k == 0 { 1.0 } else { sign(k) }).collect();
+    for mut crew in crews(1) {
+        let [bound, logit] = bound_and_logit(&mut crew, &head, &row);
+        let possible = LEFT * inputs as f32;
+        assert!(bound >= logit && bound - logit < 0.2 * possible, "{bound} {logit} {possible}");
+    }
+}
+
+#[test]
+fn a_bound_is_all_but_reached_where_a_column_goes_along_what_rounding_left_of_a_row() {
+    let inputs = 16 * BLOCK;
+    let head = Head::new(&matrices(inputs, [(GgmlDType::F32, 1)], |_, k| sign(k)), 1);
+    let size = |k: usize| (100.0 * number(4, k).abs()).trunc() % 100.0 + 0.49;
+    let mut row: Vec<f32> = (0..inputs).map(|k| size(k) * sign(k)).collect();
+    // the greatest of those with eight bits says what the row's unit is
+    let last = head.sketch.order[inputs - 1] as usize;
+    row[last] = 127.0 * sign(last);
+    for mut crew in crews(1) {
+        let [bound, logit] = bound_and_logit(&mut crew, &head, &row);
+        let possible = 0.5 * inputs as f32;
+        assert!(bound >= logit && bound - logit < 0.15 * possible, "{bound} {logit} {possible}");
+    }
+}
