@@ -63,12 +63,12 @@ impl Workspace {
         rows: &[Row],
         answers: &mut Answers,
     ) -> Result<(), EngineError> {
-        let wanted = rows.iter().filter(|row| row.want.anything()).count();
-        self.reserve(model, wanted, cache.capacity)?;
+        self.reserve(model, rows, cache.capacity)?;
         self.head.goals.clear();
         if !self.tells_prompts {
             self.layers(model, cache, rows, false)?;
-            return self.answer(model, rows, answers);
+            self.answer(model, rows, answers);
+            return Ok(());
         }
         // all of them are looked at before anything is computed
         self.pass.plan(rows, &cache.lengths, cache.capacity)?;
@@ -81,7 +81,8 @@ impl Workspace {
             self.part = part;
             computed?;
         }
-        self.answer(model, rows, answers)
+        self.answer(model, rows, answers);
+        Ok(())
     }
 
     /// The layers for `rows`, which are all of prompts or computed as all others are.
@@ -215,22 +216,13 @@ impl Workspace {
     }
 
     /// The answers to `rows`, in their order.
-    ///
-    /// # Errors
-    /// The system gives no memory.
-    fn answer(
-        &mut self,
-        model: &Model,
-        rows: &[Row],
-        answers: &mut Answers,
-    ) -> Result<(), EngineError> {
-        let sketched = self.reserve_sketch(model)?;
+    fn answer(&mut self, model: &Model, rows: &[Row], answers: &mut Answers) {
         let head = &mut self.head;
         let count = head.goals.iter().filter(|goal| **goal != Goal::Best).count();
         let stride = padded_stride(model.vocabulary);
         let room = answers.begin(model.vocabulary, stride, count);
         if head.goals.is_empty() {
-            return Ok(());
+            return;
         }
         let all = &head.rows[..head.goals.len()];
         self.crew.norm(&head.stream, all, model.normed_by(&model.norm), &mut head.normed);
@@ -241,8 +233,9 @@ impl Workspace {
             vocabulary: model.vocabulary,
             goals: &head.goals,
         };
-        match (&self.sketch, &mut head.bounds) {
-            (Some(sketch), Some(bounds)) if sketched => {
+        let sketch = self.sketch.get().and_then(Option::as_ref).filter(|_| head.sketched);
+        match (sketch, &mut head.bounds) {
+            (Some(sketch), Some(bounds)) => {
                 self.crew.best(task, sketch, &head.normed, bounds, &mut head.winners);
             }
             _ => self.crew.head(task, &head.normed, &mut head.winners, logits),
@@ -252,8 +245,7 @@ impl Workspace {
             Goal::Logits(number) => answers.push_logits(number),
         };
         if !self.tells_prompts {
-            (0..head.goals.len()).for_each(push);
-            return Ok(());
+            return (0..head.goals.len()).for_each(push);
         }
         // those of prompts came first
         let wanted = || rows.iter().filter(|row| row.want.anything());
@@ -263,6 +255,5 @@ impl Workspace {
             push(*place);
             *place += 1;
         }
-        Ok(())
     }
 }

@@ -24,10 +24,12 @@ pub const SQUARE: usize = DEPTH * COLUMNS;
 /// Bytes of what comes after a tile's squares: [`Tail`].
 const TAIL: usize = 2 * LINE;
 /// The greatest byte.
-const MOST: f32 = 127.0;
-/// Columns of less than this, or more than its inverse, have no sketch, as squares of theirs may be
-/// no normal numbers.
-const LEAST: f32 = 1e-30;
+pub const MOST: f32 = 127.0;
+/// Rows and columns are rounded whose greatest element is no less than this and no more than its inverse:
+/// of others, products may be no normal numbers.
+pub const LEAST: f32 = 1e-15;
+/// The greatest depth, through which sums of products of bytes are no more than an i32 holds.
+const DEEPEST: usize = 1 << 16;
 
 /// What comes after a tile's squares.
 #[derive(Debug, Clone, Copy, Default)]
@@ -35,8 +37,8 @@ const LEAST: f32 = 1e-30;
 pub struct Tail {
     /// The columns' scales.
     pub scales: Lanes,
-    /// The greatest `s |r|` of its columns, and what kernels may round. Infinite where a column has
-    /// no sketch.
+    /// The greatest `s |r|` of its columns, and what kernels may round; the whole length of a column
+    /// that is too small to be rounded, and infinite for one that is too large or not of numbers.
     pub error: f32,
     /// The greatest `s |q|`.
     pub length: f32,
@@ -64,11 +66,12 @@ pub struct Shape {
 }
 
 impl Shape {
-    /// For a depth of so many blocks.
-    pub fn new(blocks: usize) -> Self {
+    /// For a depth of so many blocks; `None` for one that has no sketch.
+    pub fn new(blocks: usize) -> Option<Self> {
         let squares = (blocks * BLOCK).div_ceil(DEPTH);
         let fine = squares.div_ceil(8);
-        Self { fine, coarse: squares - fine }
+        let fits = (1..=DEEPEST / DEPTH).contains(&squares);
+        fits.then_some(Self { fine, coarse: squares - fine })
     }
 
     /// All squares.
@@ -88,12 +91,18 @@ impl Shape {
 }
 
 impl Sketch {
-    /// That of a matrix whose input is a norm with these weights.
+    /// Bytes of that of a matrix; `None` where it has none.
+    pub fn bytes(linear: &Linear) -> Option<u64> {
+        let shape = Shape::new(linear.blocks)?;
+        Some((linear.all_tiles() * shape.tile_bytes()) as u64)
+    }
+
+    /// That of a matrix, which has one, and whose input is a norm with these weights.
     ///
     /// # Errors
     /// The system gives no memory.
     pub fn new(linear: &Linear, weights: &Weights, norm: &[f32]) -> Result<Self, EngineError> {
-        let shape = Shape::new(linear.blocks);
+        let shape = Shape::new(linear.blocks).expect("a depth that has a sketch");
         let sizes = sizes(linear, weights);
         let (order, factors) = arrange(&sizes, norm, shape);
         let mut memory = Buffer::zeroed(linear.all_tiles() * shape.tile_bytes())?;
@@ -253,10 +262,9 @@ impl Tail {
             if drawn[column] && error.is_finite() && length.is_finite() {
                 tail.error = tail.error.max(error);
                 tail.length = tail.length.max(length);
-            } else if elements.iter().any(|block| block.sizes.iter().any(|row| row[column] != 0.0))
-            {
-                tail.error = f32::INFINITY;
+            } else {
                 tail.scales[column] = 0.0;
+                tail.error = tail.error.max(whole_length(elements, column));
             }
         }
         tail
@@ -274,5 +282,21 @@ impl Tail {
         let values = tile[tile.len() - TAIL..].as_chunks::<4>().0;
         let value = |at: usize| f32::from_le_bytes(values[at]);
         Self { scales: lanes(value), error: value(COLUMNS), length: value(COLUMNS + 1) }
+    }
+}
+
+/// No less than the length of a column that is not rounded, and of what kernels may round of it.
+fn whole_length(elements: &[Elements], column: usize) -> f32 {
+    /// More than enough for products that are no normal numbers, with rows that are rounded.
+    const LEAST_LENGTH: f32 = 1e-25;
+    let sizes = || elements.iter().flat_map(|block| block.sizes.iter().map(|row| row[column]));
+    let greatest = sizes().fold(0.0, f32::max);
+    if greatest > 1.0 / LEAST || sizes().any(f32::is_nan) {
+        f32::INFINITY
+    } else if greatest == 0.0 {
+        0.0
+    } else {
+        // factors are at least a 32nd
+        32.0 * greatest * ((elements.len() * BLOCK) as f32).sqrt() + LEAST_LENGTH
     }
 }

@@ -1,5 +1,7 @@
 //! The memory of a forward pass, kept from pass to pass.
 
+use std::cell::OnceCell;
+
 use super::activations::Activations;
 use super::kernels::crew::Crew;
 use super::kernels::head::{Goal, Winners};
@@ -9,7 +11,8 @@ use super::model::Model;
 use super::pass::Pass;
 use super::sketch::Sketch;
 use crate::engine::EngineError;
-use crate::engine::runner::Row;
+use crate::engine::runner::{Row, Want};
+use crate::probe;
 
 /// Rows that go through all layers together; a longer pass is cut. Enough to use each weight
 /// many times, few enough for the activations to stay in the caches near the cores.
@@ -44,8 +47,8 @@ pub struct Workspace {
     /// The rows that are computed together, where prompts are computed by themselves.
     pub(super) part: Vec<Row>,
     pub(super) head: HeadWorkspace,
-    /// That of the head, once it is of use.
-    pub(super) sketch: Option<Sketch>,
+    /// That of the head, once many rows have wanted their best tokens; `None` where it has none.
+    pub(super) sketch: OnceCell<Option<Sketch>>,
 }
 
 /// Memory for the rows that want an answer; it grows with them.
@@ -56,7 +59,8 @@ pub struct HeadWorkspace {
     pub(super) rows: Vec<usize>,
     pub(super) goals: Vec<Goal>,
     pub(super) winners: Winners,
-    /// Where best tokens are found by way of a sketch.
+    /// Whether this pass goes by way of the sketch.
+    pub(super) sketched: bool,
     pub(super) bounds: Option<Bounds>,
 }
 
@@ -98,49 +102,45 @@ impl Workspace {
             tells_prompts,
             part: Vec::new(),
             head: HeadWorkspace::new(model, 1)?,
-            sketch: None,
+            sketch: OnceCell::new(),
         })
     }
 
-    /// Makes room for answers to this many rows, and for attention over this capacity.
+    /// Makes room for the answers to these rows, and for attention over this capacity.
     ///
     /// # Errors
     /// The system gives no memory.
     pub fn reserve(
         &mut self,
         model: &Model,
-        answers: usize,
+        rows: &[Row],
         capacity: usize,
     ) -> Result<(), EngineError> {
+        let mut wants = rows.iter().map(|row| row.want).filter(|want| want.anything());
+        let answers = wants.clone().count();
         self.crew.reserve(model.heads.scratch(capacity))?;
         if answers > self.head.stream.rows() {
             self.head = HeadWorkspace::new(model, answers.next_power_of_two())?;
         }
+        let many = wants.all(|want| want == Want::Best) && self.crew.sketches(answers);
+        let sketch = many.then(|| self.sketch.get_or_init(|| sketch_of(model)).as_ref()).flatten();
+        self.head.sketched = sketch.is_some();
+        if let Some(sketch) = sketch {
+            self.crew.reserve_rounded(sketch)?;
+            if self.head.bounds.is_none() {
+                let rows = self.head.stream.rows();
+                self.head.bounds = Some(Bounds::new(rows, &model.head, sketch)?);
+            }
+        }
         Ok(())
     }
+}
 
-    /// Makes room for so many best tokens, of rows that want nothing else, where they are found by way of a
-    /// sketch, and the sketch where it was not there. Gives whether they are.
-    ///
-    /// # Errors
-    /// The system gives no memory.
-    pub fn reserve_sketch(&mut self, model: &Model) -> Result<bool, EngineError> {
-        let goals = &self.head.goals;
-        let all_best = goals.iter().all(|goal| *goal == Goal::Best);
-        if !all_best || !self.crew.sketches(goals.len()) {
-            return Ok(false);
-        }
-        if self.sketch.is_none() {
-            self.sketch = Some(Sketch::new(&model.head, &model.weights, &model.norm)?);
-        }
-        if let Some(sketch) = &self.sketch {
-            self.crew.reserve_rounded(sketch)?;
-        }
-        if let (Some(sketch), None) = (&self.sketch, &self.head.bounds) {
-            self.head.bounds = Some(Bounds::new(self.head.stream.rows(), &model.head, sketch)?);
-        }
-        Ok(true)
-    }
+/// The sketch of a model's head, where there is room enough: without it the same tokens are found.
+fn sketch_of(model: &Model) -> Option<Sketch> {
+    let bytes = Sketch::bytes(&model.head)?;
+    let fits = probe::available_memory().is_none_or(|available| bytes <= available / 4);
+    fits.then(|| Sketch::new(&model.head, &model.weights, &model.norm).ok()).flatten()
 }
 
 impl HeadWorkspace {
@@ -151,6 +151,7 @@ impl HeadWorkspace {
             rows: (0..rows).collect(),
             goals: Vec::with_capacity(rows),
             winners: Winners::default(),
+            sketched: false,
             bounds: None,
         })
     }

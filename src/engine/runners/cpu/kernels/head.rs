@@ -152,39 +152,26 @@ impl<'a> Exact<'a> {
         Self { kernels, task, input, logits: Shared::new(logits.values.as_mut_ptr()), stride }
     }
 
-    /// What the kernels take a row's elements for, and zeros after them.
+    /// Writes what the kernels take a row's elements for, and zeros after them. Gives whether all are
+    /// numbers.
     ///
     /// # Safety
     /// There is room for so many elements, which are no fewer than a row's.
-    pub unsafe fn widen(&self, row: usize, to: *mut f32, elements: usize) {
+    pub unsafe fn widen(&self, row: usize, to: *mut f32, elements: usize) -> bool {
+        // a head is one matrix, and has one form
         let form = self.task.linear.threads.iter().flatten().map(|segment| segment.form).next();
-        let Some(form) = form else { return };
         // SAFETY: the caller's promise, and the input was checked for the rows.
-        unsafe { self.input.widen(self.kernels, form, row, to, elements) };
+        form.is_some_and(|form| unsafe { self.input.widen(self.kernels, form, row, to, elements) })
     }
 
-    /// What a tile is read from, by its number among all.
-    pub fn lines(&self, number: usize) -> Lines {
-        let (owner, tile) = self.task.linear.find(number);
+    /// A tile by its number among all, and whose it is.
+    pub fn find(&self, number: usize) -> (usize, Place) {
+        self.task.linear.find(number)
+    }
+
+    /// What a tile, which is `owner`'s, is read from.
+    pub fn lines(&self, (owner, tile): (usize, Place)) -> Lines {
         Lines::part(self.weights(owner, tile), tile.bytes, 0, 1)
-    }
-
-    /// Multiplies one row with a tile, by its number among all.
-    ///
-    /// # Safety
-    /// As for [`Exact::multiply`].
-    pub unsafe fn multiply_row(
-        &self,
-        by: &mut Multiplier,
-        number: usize,
-        row: usize,
-        ahead: Lines,
-        best: &mut Best,
-    ) {
-        let mut product = Product::new();
-        let (tile, best) = (self.task.linear.find(number), std::slice::from_mut(best));
-        // SAFETY: the caller's promise.
-        unsafe { self.multiply(by, &mut product, tile, row..row + 1, ahead, best) };
     }
 
     /// The address of a tile, which is `owner`'s.
@@ -192,11 +179,12 @@ impl<'a> Exact<'a> {
         self.task.weights.tiles(owner, tile.offset, tile.bytes).as_ptr()
     }
 
-    /// Multiplies rows of one panel with a tile that is `owner`'s, and has `best`, one for each of the
-    /// rows, take their results.
+    /// Multiplies rows with a tile that is `owner`'s, and has `best`, one for each of the rows, take their
+    /// results.
     ///
     /// # Safety
-    /// The kernels are those of this machine, and nobody else has the tile for these rows.
+    /// The kernels are those of this machine; the rows are the first ones of a panel, or one alone; nobody
+    /// else has the tile for those that want their logits.
     #[inline(always)]
     pub unsafe fn multiply(
         &self,

@@ -136,7 +136,8 @@ impl Multiplier {
     /// Multiplies `rows` rows, which lie in one panel, with a tile.
     ///
     /// # Safety
-    /// As [`TileCall`] says, for so many rows, the first ones of a panel that is there as a whole.
+    /// As [`TileCall`] says, for so many rows: the first ones of a panel that is there as a whole, or one
+    /// alone where there are no pairs.
     #[inline(always)]
     pub unsafe fn multiply(&mut self, form: Form, call: &TileCall, rows: usize) {
         if self.pairs([form]) {

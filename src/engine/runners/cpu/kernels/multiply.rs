@@ -111,7 +111,7 @@ impl Input {
         this
     }
 
-    /// Multiplies rows, which lie in one panel, with a tile.
+    /// Multiplies rows, which lie in one panel, with a tile: the first ones of the panel, or one alone.
     ///
     /// Always inlined, as what it calls up to the kernel is: a call's fields, copied by two from where
     /// they were just stored one by one, are waited for until all results before have left the
@@ -145,11 +145,13 @@ impl Input {
         }
     }
 
-    /// What kernels of this form take a row's elements for: `elements` of them, those beyond the input 0.
+    /// Writes what kernels of this form take a row's elements for: `elements` of them, those beyond the
+    /// input 0. Gives whether all are numbers.
     ///
     /// # Safety
     /// The row was checked by [`Input::new`], with these kernels and this form; there is room for so
     /// many elements, and they are no fewer than the input's.
+    #[allow(unsafe_code)]
     #[allow(unsafe_op_in_unsafe_fn, reason = "one contract for the whole function")]
     pub unsafe fn widen(
         self,
@@ -158,25 +160,27 @@ impl Input {
         row: usize,
         to: *mut f32,
         elements: usize,
-    ) {
+    ) -> bool {
         let depth = self.blocks * BLOCK;
         std::ptr::write_bytes(to.add(depth), 0, elements - depth);
-        if !kernels.reads_records(form) {
-            return std::ptr::copy_nonoverlapping(self.floats.add(row * self.stride), to, depth);
-        }
-        for block in 0..self.blocks {
-            let number = panel::first_record(row, self.blocks) + block * PANEL_ROWS;
-            let record = self.records.add(number * kernels.record);
-            let scale = *record.add(panel::SCALE).cast::<f32>();
-            let bytes = &*record.cast::<[i8; BLOCK]>();
-            let to = &mut *to.add(block * BLOCK).cast::<[f32; BLOCK]>();
-            for (to, byte) in to.iter_mut().zip(bytes) {
-                *to = scale * f32::from(*byte);
+        if kernels.reads_records(form) {
+            let mut numbers = true;
+            for block in 0..self.blocks {
+                let number = panel::first_record(row, self.blocks) + block * PANEL_ROWS;
+                let record = self.records.add(number * kernels.record);
+                numbers &= widen_record(record, &mut *to.add(block * BLOCK).cast());
             }
+            return numbers;
         }
+        std::ptr::copy_nonoverlapping(self.floats.add(row * self.stride), to, depth);
+        let mut numbers = true;
+        for value in std::slice::from_raw_parts(to, depth) {
+            numbers &= value.to_bits() & f32::INFINITY.to_bits() != f32::INFINITY.to_bits();
+        }
+        numbers
     }
 
-    /// A tile's call for rows from `row` on, which is the first of a panel.
+    /// A tile's call for rows from `row` on.
     #[allow(unsafe_code)]
     #[inline(always)]
     unsafe fn call(self, by: &Multiplier, tile: Tile, row: usize) -> TileCall {
@@ -200,6 +204,22 @@ impl Input {
             ahead: tile.ahead,
         }
     }
+}
+
+/// Widens a record. What was no number among its elements is none in its header.
+///
+/// # Safety
+/// It is one of bytes.
+#[allow(unsafe_code)]
+#[allow(unsafe_op_in_unsafe_fn, reason = "one contract for the whole function")]
+unsafe fn widen_record(record: *const u8, to: &mut [f32; BLOCK]) -> bool {
+    let [scale, scaled_sum] = *record.add(panel::SCALE).cast::<[f32; 2]>();
+    let mut sum = 0;
+    for (to, byte) in to.iter_mut().zip(&*record.cast::<[i8; BLOCK]>()) {
+        *to = scale * f32::from(*byte);
+        sum += i32::from(*byte);
+    }
+    scale * sum as f32 == scaled_sum
 }
 
 /// The rows of each panel.

@@ -2,7 +2,7 @@
 //!
 //! Every row is multiplied with the sketch, which bounds the logits of each tile. Then each row
 //! is multiplied with the tile of its greatest bound, and after that with all tiles whose bounds are
-//! not less than what it found there: no other holds a greater logit. So the head's own kernels find what
+//! not less than what it found there: no other holds as great a logit. So the head's own kernels find what
 //! they would find in all tiles, ties included; how many tiles they are given depends on the rows and
 //! changes no result.
 #![allow(unsafe_op_in_unsafe_fn, reason = "each function states its contract")]
@@ -11,6 +11,7 @@ use std::ops::Range;
 
 use super::crew::{Crew, Shared};
 use super::head::{Exact, Goal, Lists, Logits, Task, Winners};
+use super::multiply::{Product, panels};
 use super::near::Lines;
 use super::rows::Best;
 use super::simd::LANES;
@@ -26,13 +27,10 @@ use crate::engine::runners::cpu::sketch::{DEPTH, Shape, Sketch};
 /// The greatest number that an element is rounded to where it has 16 bits: its high byte, times 256, and its
 /// low one are then signed bytes.
 pub(super) const MOST_FINE: f32 = 32_639.0;
-/// Where it has 8.
-pub(super) const MOST: f32 = 127.0;
-/// Rows whose greatest element is less than this, or more than its inverse, have no unit, and bounds
-/// that tell nothing.
-pub(super) const LEAST: f32 = 1e-30;
 /// What rounding leaves of an element at most, in its row's unit: a half, and what is rounded on the way.
 const LEFT: f32 = 0.52;
+/// Rows of a panel that reach a tile from which all of the panel are multiplied with it.
+const MANY: usize = 4;
 /// Tiles and panels whose bounds are computed together.
 pub(super) const TOGETHER: usize = 2;
 /// Bytes of a panel's elements in a square, `[row][element]`: one of each element, the low one where it
@@ -79,7 +77,7 @@ pub(super) struct RoundCall {
 /// A rounded row.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Rounded {
-    /// What the row is a multiple of; 0 where it has none.
+    /// What the row is rounded to multiples of; 0 where it is not rounded.
     pub unit: f32,
     /// The length of the row in this unit.
     pub length: f32,
@@ -120,13 +118,13 @@ pub struct Bounds {
     rounded: Buffer<u8>,
     /// As [`BoundCall`] has them.
     lengths: Buffer<f32>,
-    /// What the rows are multiples of; 0 where a row has no unit.
+    /// What the rows are rounded to multiples of; 0 where bounds tell nothing.
     units: Buffer<f32>,
     /// `[tile][row]`, in the units of the rows.
     bounds: Buffer<f32>,
     /// `[thread][panel]`: where each row's greatest bound is, of those that a thread computed.
     leaders: Vec<Best>,
-    /// What each row has found, in its unit: a tile of a lesser bound holds nothing greater.
+    /// What each row has found, in its unit: a tile of a lesser bound holds nothing as great.
     found: Vec<f32>,
 }
 
@@ -188,6 +186,17 @@ impl Bounds {
         !less
     }
 
+    /// The rows that are multiplied with a tile, one by one or all of a panel: those that it may hold
+    /// what they look for, and maybe others.
+    fn reaching(&self, tile: usize, rows: usize) -> impl Iterator<Item = Range<usize>> {
+        panels(rows).flat_map(move |panel| {
+            let reaching = panel.clone().filter(move |row| self.reaches(tile, *row));
+            let all = reaching.clone().count() >= MANY;
+            let single = reaching.filter(move |_| !all).map(|row| row..row + 1);
+            all.then_some(panel).into_iter().chain(single)
+        })
+    }
+
     /// The first of some tiles that may hold what one of the rows looks for.
     fn next(&self, mut tiles: Range<usize>, rows: usize) -> Option<usize> {
         tiles.find(|tile| {
@@ -222,6 +231,9 @@ impl Crew {
         let (linear, rows) = (task.linear, task.goals.len());
         let shape = (sketch.shape, linear.all_tiles());
         assert!(rows <= bounds.rows && shape == (bounds.shape, bounds.tiles), "other shapes");
+        assert!(Shape::new(linear.blocks) == Some(sketch.shape), "the sketch of another matrix");
+        let leaders = self.team.size() * bounds.rows / PANEL_ROWS;
+        assert!(bounds.leaders.len() >= leaders, "bounds for another team");
         assert!(task.goals.iter().all(|goal| *goal == Goal::Best), "all logits are wanted");
         let exact = Exact::new(self, task, input, Logits::none());
         let lists = winners.begin(rows, self.team.size());
@@ -258,9 +270,9 @@ impl Crew {
                 };
                 // SAFETY: there are so many rows; this thread alone has this one, and the scratch.
                 unsafe {
-                    exact.widen(row, wide, shape.depth());
+                    let numbers = exact.widen(row, wide, shape.depth());
                     let Rounded { unit, length } = (kernels.round)(&call);
-                    *units.pointer().add(row) = unit;
+                    *units.pointer().add(row) = if numbers { unit } else { 0.0 };
                     *lengths.pointer().add(row) = length + left;
                 }
             }
@@ -322,28 +334,33 @@ impl Crew {
         self.team.run(&|thread| {
             // SAFETY: the thread takes both once, and the weights are borrowed.
             let (mut by, [_, best]) = unsafe { (multipliers.of(thread), lists.of(thread)) };
+            let mut product = Product::new();
             for row in share(rows, thread, threads) {
-                let tile = bounds.leader(row);
-                // SAFETY: this thread alone has this row.
-                unsafe { exact.multiply_row(&mut by, tile, row, Lines::NONE, &mut best[row]) };
+                let (tile, row) = (exact.find(bounds.leader(row)), row..row + 1);
+                let best = &mut best[row.clone()];
+                // SAFETY: one row alone, which wants no logits.
+                unsafe { exact.multiply(&mut by, &mut product, tile, row, Lines::NONE, best) };
             }
         });
     }
 
-    /// Multiplies each row with the tiles whose bounds reach what it has found.
+    /// Multiplies rows with the tiles whose bounds reach what they have found.
     fn reach(&mut self, exact: &Exact<'_>, rows: usize, bounds: &Bounds, lists: Lists) {
-        let (multipliers, threads) = (self.multipliers(1), self.team.size());
+        let (multipliers, threads) = (self.multipliers(rows), self.team.size());
         self.team.run(&|thread| {
             // SAFETY: the thread takes both once, and the weights are borrowed.
             let (mut by, [best, _]) = unsafe { (multipliers.of(thread), lists.of(thread)) };
+            let mut product = Product::new();
             let mine = share(bounds.tiles, thread, threads);
             let mut next = bounds.next(mine.clone(), rows);
-            while let Some(tile) = next {
-                next = bounds.next(tile + 1..mine.end, rows);
-                let mut ahead = next.map_or(Lines::NONE, |next| exact.lines(next));
-                for row in (0..rows).filter(|row| bounds.reaches(tile, *row)) {
-                    // SAFETY: this thread alone has this tile.
-                    unsafe { exact.multiply_row(&mut by, tile, row, ahead, &mut best[row]) };
+            while let Some(number) = next {
+                next = bounds.next(number + 1..mine.end, rows);
+                let tile = exact.find(number);
+                let mut ahead = next.map_or(Lines::NONE, |next| exact.lines(exact.find(next)));
+                for some in bounds.reaching(number, rows) {
+                    let best = &mut best[some.clone()];
+                    // SAFETY: the first rows of a panel or one alone, which want no logits.
+                    unsafe { exact.multiply(&mut by, &mut product, tile, some, ahead, best) };
                     ahead = Lines::NONE;
                 }
             }

@@ -10,12 +10,12 @@ use std::ops::Range;
 use super::super::avx512::Avx512;
 use super::super::simd::Simd;
 use super::super::sketch::{
-    BoundCall, LEAST, MOST, MOST_FINE, ROUNDED, RoundCall, Rounded, Sketches, TOGETHER, panel_bytes,
+    BoundCall, MOST_FINE, ROUNDED, RoundCall, Rounded, Sketches, TOGETHER, panel_bytes,
 };
 use super::pairs;
 use crate::engine::runners::cpu::form::COLUMNS;
 use crate::engine::runners::cpu::panel::PANEL_ROWS;
-use crate::engine::runners::cpu::sketch::{DEPTH, SQUARE, Tail};
+use crate::engine::runners::cpu::sketch::{DEPTH, LEAST, MOST, SQUARE, Tail};
 
 /// Vectors of a row's elements in a square.
 const VECTORS: usize = DEPTH / COLUMNS;
@@ -134,8 +134,9 @@ unsafe fn multiply(call: &BoundCall, sums: *mut i32) {
     let (squares, fine) = (call.shape.squares(), call.shape.fine);
     let rows = [call.rows, call.rows.add(panel_bytes(call.shape))];
     let high = [rows[0].add(squares * ROUNDED), rows[1].add(squares * ROUNDED)];
-    let none = [std::ptr::null(); TOGETHER];
-    multiply_squares(call.tiles, high, fine, none, sums.add(TOGETHER * TOGETHER * PRODUCTS));
+    let high_sums = sums.add(TOGETHER * TOGETHER * PRODUCTS);
+    // what is here is asked for as well as anything
+    multiply_squares(call.tiles, high, fine, call.tiles, high_sums);
     multiply_squares(call.tiles, rows, squares, call.ahead, sums);
 }
 
