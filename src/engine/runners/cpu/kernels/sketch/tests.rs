@@ -319,6 +319,25 @@ fn columns_that_cancel_out_have_bounds_for_what_their_kernels_round() {
 }
 
 #[test]
+fn a_row_that_is_not_all_numbers_is_multiplied_with_all_tiles() {
+    let (inputs, vocabulary) = (2 * BLOCK, 16 * 9);
+    for dtype in [GgmlDType::Q4_1, GgmlDType::Q8_0, GgmlDType::F32] {
+        let value = |_, at: usize| number(at / inputs, at % inputs);
+        let head = Head::new(&matrices(inputs, [(dtype, vocabulary)], value), 1);
+        let mut rows = rows(7, 40, inputs);
+        rows.iter_mut().enumerate().for_each(|(at, row)| row[at] = f32::NAN);
+        for mut crew in crews(1) {
+            let (found, bounds) = head.best(&mut crew, &rows);
+            for (row, logits) in head.logits(&mut crew, &rows).iter().enumerate() {
+                assert_eq!(found[row], greatest(logits), "{dtype:?}, row {row}");
+                let reached = (0..bounds.tiles).all(|tile| bounds.reaches(tile, row));
+                assert!(reached, "{dtype:?}, row {row}");
+            }
+        }
+    }
+}
+
+#[test]
 fn there_may_be_more_threads_than_tiles() {
     let (inputs, vocabulary) = (BLOCK, 20);
     let value = |_, at: usize| number(at / inputs, at % inputs);
