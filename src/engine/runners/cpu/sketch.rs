@@ -59,34 +59,28 @@ pub struct Sketch {
 /// The squares of a tile.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Shape {
-    /// Those of elements that stand out in rows, which have 16 bits there.
+    /// All of them.
+    pub squares: usize,
+    /// The first of them, of elements that stand out in rows, which have 16 bits there; the others have 8.
     pub fine: usize,
-    /// Those of the others, which have 8.
-    pub coarse: usize,
 }
 
 impl Shape {
     /// For a depth of so many blocks; `None` for one that has no sketch.
     pub fn new(blocks: usize) -> Option<Self> {
         let squares = (blocks * BLOCK).div_ceil(DEPTH);
-        let fine = squares.div_ceil(8);
         let fits = (1..=DEEPEST / DEPTH).contains(&squares);
-        fits.then_some(Self { fine, coarse: squares - fine })
-    }
-
-    /// All squares.
-    pub fn squares(self) -> usize {
-        self.fine + self.coarse
+        fits.then_some(Self { squares, fine: squares.div_ceil(8) })
     }
 
     /// Elements of the depth.
     pub fn depth(self) -> usize {
-        self.squares() * DEPTH
+        self.squares * DEPTH
     }
 
     /// Bytes of a tile.
     pub fn tile_bytes(self) -> usize {
-        self.squares() * SQUARE + TAIL
+        self.squares * SQUARE + TAIL
     }
 }
 

@@ -59,6 +59,11 @@ impl Crew {
         self.table.prompts.is_some()
     }
 
+    /// Whether the best tokens of so many rows are found faster by way of a sketch.
+    pub fn sketches(&self, rows: usize) -> bool {
+        self.table.sketches.is_some_and(|sketches| rows >= sketches.rows)
+    }
+
     /// Computes prompts from now on, or all else.
     pub fn compute(&mut self, prompts: bool) {
         self.kernels = self.table.prompts.filter(|_| prompts).unwrap_or(self.table);

@@ -10,7 +10,6 @@ use super::many::Multiplier;
 use super::multiply::{Input, Product, Tile, panels};
 use super::near::Lines;
 use super::rows::Best;
-use super::simd::LANES;
 use super::table::Kernels;
 use crate::engine::runners::cpu::activations::Activations;
 use crate::engine::runners::cpu::form::COLUMNS;
@@ -67,10 +66,9 @@ pub struct Winners {
 impl Winners {
     /// Begins anew, for so many rows and threads.
     pub(super) fn begin(&mut self, rows: usize, threads: usize) -> Lists {
-        let none = Best { values: [f32::NEG_INFINITY; LANES], tiles: [0; LANES] };
         self.rows = rows;
         self.best.clear();
-        self.best.resize(rows * threads * 2, none);
+        self.best.resize(rows * threads * 2, Best::NONE);
         Lists { best: Shared::new(self.best.as_mut_ptr()), rows }
     }
 

@@ -175,6 +175,11 @@ pub(super) struct Best {
     pub tiles: [i32; LANES],
 }
 
+impl Best {
+    /// Nothing seen.
+    pub const NONE: Self = Self { values: [f32::NEG_INFINITY; LANES], tiles: [0; LANES] };
+}
+
 /// Takes the values of a tile for some rows; on ties the earlier tile stays.
 ///
 /// # Safety

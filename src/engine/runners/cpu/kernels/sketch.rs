@@ -14,7 +14,6 @@ use super::head::{Exact, Goal, Lists, Logits, Task, Winners};
 use super::multiply::{Product, panels};
 use super::near::Lines;
 use super::rows::Best;
-use super::simd::LANES;
 use super::team::share;
 use crate::engine::EngineError;
 use crate::engine::runners::cpu::activations::Activations;
@@ -39,7 +38,7 @@ pub(super) const ROUNDED: usize = PANEL_ROWS * DEPTH;
 
 /// Bytes of a panel.
 pub(super) fn panel_bytes(shape: Shape) -> usize {
-    (shape.squares() + shape.fine) * ROUNDED
+    (shape.squares + shape.fine) * ROUNDED
 }
 
 /// The kernels.
@@ -145,7 +144,7 @@ impl Bounds {
             lengths: Buffer::zeroed(rows)?,
             units: Buffer::zeroed(rows)?,
             bounds: Buffer::zeroed(tiles * rows)?,
-            leaders: vec![NONE; linear.threads.len() * panels],
+            leaders: vec![Best::NONE; linear.threads.len() * panels],
             found: vec![f32::NEG_INFINITY; rows],
         })
     }
@@ -169,7 +168,7 @@ impl Bounds {
     }
 
     /// What the rows have found, from what they were multiplied with.
-    fn find(&mut self, rows: usize, winners: &Winners) {
+    fn take_found(&mut self, rows: usize, winners: &Winners) {
         for (row, found) in self.found.iter_mut().enumerate().take(rows) {
             let unit = self.units[row];
             let greatest =
@@ -211,14 +210,7 @@ impl Bounds {
     }
 }
 
-const NONE: Best = Best { values: [f32::NEG_INFINITY; LANES], tiles: [0; LANES] };
-
 impl Crew {
-    /// Whether the best tokens of so many rows are found faster by way of a sketch.
-    pub fn sketches(&self, rows: usize) -> bool {
-        self.kernels.sketches.is_some_and(|sketches| rows >= sketches.rows)
-    }
-
     /// Finds the best token of each row of `input`, all of which want that alone.
     pub fn best(
         &mut self,
@@ -240,7 +232,7 @@ impl Crew {
         self.round(&exact, sketch, rows, bounds);
         self.bound(linear, sketch, rows, bounds);
         self.lead(&exact, rows, bounds, lists);
-        bounds.find(rows, winners);
+        bounds.take_found(rows, winners);
         self.reach(&exact, rows, bounds, lists);
     }
 
@@ -289,7 +281,7 @@ impl Crew {
 
     /// Bounds all tiles.
     fn bound(&mut self, linear: &Linear, sketch: &Sketch, rows: usize, bounds: &mut Bounds) {
-        bounds.leaders.fill(NONE);
+        bounds.leaders.fill(Best::NONE);
         let (kernels, sketches) = (self.kernels, self.kernels_of_sketches());
         let panels = bounds.rows / PANEL_ROWS;
         let leaders = Shared::new(bounds.leaders.as_mut_ptr());

@@ -24,12 +24,12 @@ const VECTORS: usize = DEPTH / COLUMNS;
 unsafe fn round(call: &RoundCall) -> Rounded {
     let fine = call.shape.fine * VECTORS;
     let largest = arrange(call, 0..fine);
-    let others = arrange(call, fine..call.shape.squares() * VECTORS);
+    let others = arrange(call, fine..call.shape.squares * VECTORS);
     let has_unit = (LEAST..=1.0 / LEAST).contains(&f32::max(largest, others));
     let unit = if has_unit { f32::max(largest / MOST_FINE, others / MOST) } else { 0.0 };
     let factor = _mm512_set1_ps(if has_unit { 1.0 / unit } else { 0.0 });
     let mut sum = _mm512_setzero_ps();
-    for v in 0..call.shape.squares() * VECTORS {
+    for v in 0..call.shape.squares * VECTORS {
         let x = _mm512_loadu_ps(call.arranged.add(v * COLUMNS));
         let numbers = _mm512_cvtps_epi32(_mm512_mul_ps(x, factor));
         let floats = _mm512_cvtepi32_ps(numbers);
@@ -39,7 +39,7 @@ unsafe fn round(call: &RoundCall) -> Rounded {
         if v < fine {
             // what is left when the low byte, which is signed, is taken away
             let high = _mm512_srai_epi32::<8>(_mm512_add_epi32(numbers, _mm512_set1_epi32(128)));
-            let place = place.add(call.shape.squares() * ROUNDED);
+            let place = place.add(call.shape.squares * ROUNDED);
             _mm_storeu_si128(place.cast(), _mm512_cvtepi32_epi8(high));
         }
     }
@@ -74,7 +74,7 @@ unsafe fn bound(call: &BoundCall) {
     let sums: *mut i32 = sums.as_mut_ptr().cast();
     multiply(call, sums);
     for tile in 0..TOGETHER {
-        let tail = call.tiles[tile].add(call.shape.squares() * SQUARE);
+        let tail = call.tiles[tile].add(call.shape.squares * SQUARE);
         let tail = &*tail.cast::<Tail>();
         let scales = _mm512_loadu_ps(tail.scales.as_ptr());
         let error = _mm512_set1_ps(tail.error);
@@ -131,7 +131,7 @@ fn max_of_lanes(a: __m512, b: __m512) -> __m512 {
 /// The products of two tiles with two panels, and what is brought near.
 #[inline]
 unsafe fn multiply(call: &BoundCall, sums: *mut i32) {
-    let (squares, fine) = (call.shape.squares(), call.shape.fine);
+    let (squares, fine) = (call.shape.squares, call.shape.fine);
     let rows = [call.rows, call.rows.add(panel_bytes(call.shape))];
     let high = [rows[0].add(squares * ROUNDED), rows[1].add(squares * ROUNDED)];
     let high_sums = sums.add(TOGETHER * TOGETHER * PRODUCTS);

@@ -7,7 +7,7 @@ use crate::engine::runners::cpu::activations::Wanted;
 use crate::engine::runners::cpu::form::BLOCK;
 use crate::engine::runners::cpu::kernels::isa::Isa;
 use crate::engine::runners::cpu::kernels::scalar;
-use crate::engine::runners::cpu::kernels::simd::tree;
+use crate::engine::runners::cpu::kernels::simd::{LANES, tree};
 use crate::engine::runners::cpu::kernels::table::Kernels;
 use crate::engine::runners::cpu::matrix::Matrix;
 use crate::engine::runners::cpu::pack::tests::matrices;
@@ -49,7 +49,7 @@ unsafe fn round(call: &RoundCall) -> Rounded {
         unsafe {
             *place = (number - 256 * high) as u8;
             if at < shape.fine * DEPTH {
-                *place.add(shape.squares() * ROUNDED) = high as u8;
+                *place.add(shape.squares * ROUNDED) = high as u8;
             }
         }
     }
@@ -77,7 +77,7 @@ unsafe fn bound(call: &BoundCall) {
                     let weight = i32::from(weight as i8);
                     low += weight * byte(square, k);
                     if square < shape.fine {
-                        high += weight * byte(shape.squares() + square, k);
+                        high += weight * byte(shape.squares + square, k);
                     }
                 }
                 let sum = (high as f32).mul_add(256.0, low as f32);
