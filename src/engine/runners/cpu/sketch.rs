@@ -8,6 +8,8 @@
 //! with whatever scales, is at most so many parts of 2^23 of `(|d q| + |m|)·|x|`, and so of the product of
 //! these lengths.
 
+use std::array::from_fn;
+
 use rayon::prelude::*;
 
 use super::form::{BLOCK, COLUMNS, LINE};
@@ -176,7 +178,7 @@ fn draw(elements: &[Elements], order: &[i32], factors: &[f32], place: &mut [u8])
         }
     }
     let drawn = largest.map(|largest| (LEAST..=1.0 / LEAST).contains(&largest));
-    let units = lanes(|column| if drawn[column] { MOST / largest[column] } else { 0.0 });
+    let units: Lanes = from_fn(|column| if drawn[column] { MOST / largest[column] } else { 0.0 });
     let (squares, tail) = place.split_at_mut(place.len() - TAIL);
     let mut sums = Sums::default();
     for (first, place) in (0..order.len()).step_by(4).zip(squares.chunks_exact_mut(4 * COLUMNS)) {
@@ -189,14 +191,8 @@ fn draw(elements: &[Elements], order: &[i32], factors: &[f32], place: &mut [u8])
             *bytes = word.to_le_bytes();
         }
     }
-    let scales = lanes(|column| if drawn[column] { largest[column] / MOST } else { 0.0 });
-    Tail::new(scales, &drawn, &sums, elements, order.len()).write(tail);
-}
-
-fn lanes(value: impl FnMut(usize) -> f32) -> Lanes {
-    let mut columns = [0; COLUMNS];
-    columns.iter_mut().enumerate().for_each(|(column, place)| *place = column);
-    columns.map(value)
+    let scales = from_fn(|column| if drawn[column] { largest[column] / MOST } else { 0.0 });
+    Tail::new(scales, &sums, elements, order.len()).write(tail);
 }
 
 /// Of each column, in units of its scale.
@@ -237,23 +233,17 @@ impl Sums {
 }
 
 impl Tail {
-    fn new(
-        scales: Lanes,
-        drawn: &[bool; COLUMNS],
-        sums: &Sums,
-        elements: &[Elements],
-        depth: usize,
-    ) -> Self {
+    fn new(scales: Lanes, sums: &Sums, elements: &[Elements], depth: usize) -> Self {
         let mut tail = Self { scales, ..Self::default() };
         // what kernels round, and what is rounded here beside it; each element once, and some more
         let rounding = (depth + 64) as f32 * f32::EPSILON;
         // the sums themselves are rounded with each element
         let slack = 1.0 + 2.0 * depth as f32 * f32::EPSILON;
-        for column in 0..COLUMNS {
+        for (column, scale) in scales.into_iter().enumerate() {
             let error = sums.errors[column].sqrt() + rounding * sums.sizes[column].sqrt();
             let length = sums.bytes[column].sqrt();
-            let (error, length) = (scales[column] * error * slack, scales[column] * length * slack);
-            if drawn[column] && error.is_finite() && length.is_finite() {
+            let (error, length) = (scale * error * slack, scale * length * slack);
+            if scale > 0.0 && error.is_finite() && length.is_finite() {
                 tail.error = tail.error.max(error);
                 tail.length = tail.length.max(length);
             } else {
@@ -272,10 +262,11 @@ impl Tail {
     }
 
     /// That of a tile.
+    #[cfg(test)]
     pub fn of(tile: &[u8]) -> Self {
         let values = tile[tile.len() - TAIL..].as_chunks::<4>().0;
         let value = |at: usize| f32::from_le_bytes(values[at]);
-        Self { scales: lanes(value), error: value(COLUMNS), length: value(COLUMNS + 1) }
+        Self { scales: from_fn(value), error: value(COLUMNS), length: value(COLUMNS + 1) }
     }
 }
 

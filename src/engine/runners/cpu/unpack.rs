@@ -1,8 +1,8 @@
 //! The numbers in a packed tile, for what is computed of them once: in plain Rust, a lane for each
 //! column.
 
-use half::f16;
 use half::slice::HalfFloatSliceExt;
+use half::{bf16, f16};
 
 use super::form::{BLOCK, COLUMNS, Form, SUPER};
 
@@ -42,7 +42,7 @@ impl Elements {
                 Form::F16 => *weights = halves(row),
                 Form::Bf16 => {
                     for (weight, bytes) in weights.iter_mut().zip(row.as_chunks::<2>().0) {
-                        *weight = f32::from_bits(u32::from(u16::from_le_bytes(*bytes)) << 16);
+                        *weight = bf16::from_le_bytes(*bytes).to_f32();
                     }
                 }
                 _ => {
