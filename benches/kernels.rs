@@ -57,13 +57,13 @@ fn products(criterion: &mut Criterion) {
         let weights = Weights::pack(&layout).unwrap();
         for (isa, prompts) in sets().flat_map(|isa| [(isa, false), (isa, true)]) {
             let mut crew = Crew::new(1, isa).unwrap();
-            if prompts && !crew.tells_prompts() {
+            if prompts && !crew.has_bf16() {
                 continue;
             }
             let what = if prompts { "prompt" } else { "product" };
             let mut group = criterion.benchmark_group(format!("{what}/{}", isa.word()));
             crew.reserve_spread(tensor.columns()).unwrap();
-            crew.compute(prompts);
+            crew.compute_in_bf16(prompts);
             for rows in ROWS.into_iter().chain(prompts.then_some(512)) {
                 let input = activations(&mut crew, rows, tensor.columns());
                 let mut out = Matrix::zeros(rows, OUTPUTS).unwrap();

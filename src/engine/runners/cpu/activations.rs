@@ -1,5 +1,5 @@
-//! The input of a matrix: rows as f32, quantised (those of prompts in bf16, where an instruction set
-//! multiplies it), or both, as its weights ask.
+//! The input of a matrix: rows as f32, in panels (quantised, or in bf16 where an instruction set multiplies
+//! that), or both, as its weights ask.
 
 use super::matrix::Matrix;
 use super::panel::Panels;
@@ -8,7 +8,7 @@ use crate::engine::EngineError;
 /// In which shapes a matrix wants its input.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Wanted {
-    /// Quantised.
+    /// In panels: quantised or, where they are computed so, in bf16.
     pub panels: bool,
     /// As f32.
     pub floats: bool,
@@ -25,10 +25,10 @@ impl Wanted {
 #[derive(Debug)]
 pub struct Activations {
     wanted: Wanted,
-    of_prompts: Wanted,
+    in_bf16: Wanted,
     /// As f32.
     pub floats: Option<Matrix>,
-    /// Quantised.
+    /// Quantised or in bf16.
     pub panels: Option<Panels>,
     /// Elements of a row.
     pub columns: usize,
@@ -43,8 +43,7 @@ impl Activations {
         Self::of_both(rows, columns, wanted, wanted)
     }
 
-    /// Room for rows that are wanted otherwise where they are of prompts, which have an arithmetic of
-    /// their own.
+    /// Room for rows that are wanted otherwise where they are computed in bf16.
     ///
     /// # Errors
     /// The system gives no memory.
@@ -52,20 +51,20 @@ impl Activations {
         rows: usize,
         columns: usize,
         wanted: Wanted,
-        of_prompts: Wanted,
+        in_bf16: Wanted,
     ) -> Result<Self, EngineError> {
-        let either = wanted.or(of_prompts);
+        let either = wanted.or(in_bf16);
         Ok(Self {
             wanted,
-            of_prompts,
+            in_bf16,
             floats: either.floats.then(|| Matrix::zeros(rows, columns)).transpose()?,
             panels: either.panels.then(|| Panels::new(rows, columns)).transpose()?,
             columns,
         })
     }
 
-    /// In which shapes its rows are wanted; those of prompts, where they are.
-    pub fn wanted(&self, prompts: bool) -> Wanted {
-        if prompts { self.of_prompts } else { self.wanted }
+    /// In which shapes its rows are wanted, in bf16 or not.
+    pub fn wanted(&self, in_bf16: bool) -> Wanted {
+        if in_bf16 { self.in_bf16 } else { self.wanted }
     }
 }

@@ -7,7 +7,8 @@
 //! halves. Scales of a block are rows of 16: d, then the second d or m where there is one. They are
 //! f16. Where the form has super-blocks they are i8, each to be multiplied by an f16 factor of its
 //! column and super-block; the factors are rows of 16 too and follow the scales of all blocks.
-//! Dense tiles are rows of 16, one for each element of the depth.
+//! Dense tiles are rows of 16, one for each element of the depth; those of bf16 are rows of pairs, one for
+//! each two: `[column][2]`.
 
 /// Elements of a block.
 pub const BLOCK: usize = 32;

@@ -12,7 +12,7 @@ use super::matrix::{Matrix, padded_stride};
 use super::model::Model;
 use super::pack::Linear;
 use super::weights::Weights;
-use super::workspace::{MAX_PROMPT_ROWS, MAX_ROWS, Workspace};
+use super::workspace::{InBf16, MAX_BF16_ROWS, MAX_ROWS, Workspace};
 use crate::engine::EngineError;
 use crate::engine::runner::{Answers, Row, Want};
 
@@ -65,8 +65,8 @@ impl Workspace {
     ) -> Result<(), EngineError> {
         self.reserve(model, rows, cache.capacity)?;
         self.head.goals.clear();
-        if !self.tells_prompts {
-            self.layers(model, cache, rows, false)?;
+        if self.in_bf16 != InBf16::Prompts {
+            self.layers(model, cache, rows, self.in_bf16 == InBf16::All)?;
             self.answer(model, rows, answers);
             return Ok(());
         }
@@ -76,7 +76,6 @@ impl Workspace {
             let mut part = std::mem::take(&mut self.part);
             part.clear();
             part.extend(rows.iter().filter(|row| row.prompt == prompts));
-            self.crew.compute(prompts);
             let computed = self.layers(model, cache, &part, prompts);
             self.part = part;
             computed?;
@@ -85,16 +84,17 @@ impl Workspace {
         Ok(())
     }
 
-    /// The layers for `rows`, which are all of prompts or computed as all others are.
+    /// The layers for `rows`, in bf16 or not.
     fn layers(
         &mut self,
         model: &Model,
         cache: &mut CpuCache,
         rows: &[Row],
-        prompts: bool,
+        in_bf16: bool,
     ) -> Result<(), EngineError> {
+        self.crew.compute_in_bf16(in_bf16);
         self.pass.plan(rows, &cache.lengths, cache.capacity)?;
-        let together = if prompts { MAX_PROMPT_ROWS } else { MAX_ROWS };
+        let together = if in_bf16 { MAX_BF16_ROWS } else { MAX_ROWS };
         for begin in (0..rows.len()).step_by(together) {
             let end = (begin + together).min(rows.len());
             self.pass.select(begin, end, &model.heads, self.crew.threads());
@@ -225,6 +225,7 @@ impl Workspace {
             return;
         }
         let all = &head.rows[..head.goals.len()];
+        self.crew.compute_in_bf16(head.in_bf16);
         self.crew.norm(&head.stream, all, model.normed_by(&model.norm), &mut head.normed);
         let logits = Logits { values: room, stride };
         let task = Task {
@@ -244,7 +245,7 @@ impl Workspace {
             Goal::Best => answers.push_best(head.winners.winner(place)),
             Goal::Logits(number) => answers.push_logits(number),
         };
-        if !self.tells_prompts {
+        if self.in_bf16 != InBf16::Prompts {
             return (0..head.goals.len()).for_each(push);
         }
         // those of prompts came first

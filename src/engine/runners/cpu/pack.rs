@@ -285,7 +285,8 @@ impl Tile<'_> {
                 (form, dtype) if form.is_quantised() => {
                     pack_quantised(form, dtype, bytes, column, place)
                 }
-                (Form::F16 | Form::Bf16, _) => pack_halves(bytes, column, place),
+                (Form::F16, _) => pack_halves(bytes, column, place),
+                (Form::Bf16, _) => pack_pairs(bytes, column, place),
                 _ => {
                     wide.resize(tensor.columns(), 0.0);
                     files.widen_row(tensor, order.stored(row), &mut wide)?;
@@ -364,6 +365,14 @@ fn put_half(row: &mut [u8], place: usize, value: f16) {
 fn pack_halves(row: &[u8], column: usize, tile: &mut [u8]) -> Option<()> {
     for (element, place) in row.as_chunks::<2>().0.iter().zip(tile.chunks_mut(COLUMNS * 2)) {
         place.get_mut(column * 2..column * 2 + 2)?.copy_from_slice(element);
+    }
+    Some(())
+}
+
+/// Puts neighbouring elements side by side; after the last one of an odd number comes a 0.
+fn pack_pairs(row: &[u8], column: usize, tile: &mut [u8]) -> Option<()> {
+    for (pair, place) in row.chunks(4).zip(tile.chunks_mut(COLUMNS * 4)) {
+        place.get_mut(column * 4..)?[..pair.len()].copy_from_slice(pair);
     }
     Some(())
 }

@@ -36,23 +36,17 @@ impl Elements {
     }
 
     fn read_dense(&mut self, form: Form, rows: &[u8]) {
-        for (k, row) in rows.chunks_exact(form.block_bytes() / BLOCK).enumerate() {
-            let weights = &mut self.weights[k];
-            match form {
-                Form::F16 => *weights = halves(row),
-                Form::Bf16 => {
-                    for (weight, bytes) in weights.iter_mut().zip(row.as_chunks::<2>().0) {
-                        *weight = bf16::from_le_bytes(*bytes).to_f32();
-                    }
-                }
-                _ => {
-                    for (weight, bytes) in weights.iter_mut().zip(row.as_chunks::<4>().0) {
-                        *weight = f32::from_le_bytes(*bytes);
-                    }
-                }
+        if form == Form::Bf16 {
+            for (at, bytes) in rows.as_chunks::<2>().0.iter().enumerate() {
+                let (pair, column) = (at / 2 / COLUMNS, at / 2 % COLUMNS);
+                self.weights[2 * pair + at % 2][column] = bf16::from_le_bytes(*bytes).to_f32();
             }
-            self.sizes[k] = weights.map(f32::abs);
+        } else {
+            for (k, row) in rows.chunks_exact(form.block_bytes() / BLOCK).enumerate() {
+                self.weights[k] = if form == Form::F16 { halves(row) } else { floats(row) };
+            }
         }
+        self.sizes = self.weights.map(|row| row.map(f32::abs));
     }
 
     fn read_quantised(&mut self, form: Form, tile: &[u8], blocks: usize, at: usize) {
@@ -105,6 +99,15 @@ fn scales(form: Form, tile: &[u8], blocks: usize, at: usize) -> ([Lanes; 2], Lan
         [halves(&tile[first..]), second]
     };
     if form == Form::U8Halves { (rows, zero) } else { ([rows[0]; 2], rows[1]) }
+}
+
+/// The first 16 f32 of these bytes.
+fn floats(bytes: &[u8]) -> Lanes {
+    let mut lanes = [0.0; COLUMNS];
+    for (lane, bytes) in lanes.iter_mut().zip(bytes.as_chunks::<4>().0) {
+        *lane = f32::from_le_bytes(*bytes);
+    }
+    lanes
 }
 
 /// The first 16 f16 of these bytes.

@@ -18,9 +18,33 @@ use crate::probe;
 /// many times, few enough for the activations to stay in the caches near the cores.
 pub const MAX_ROWS: usize = 128;
 
-/// Rows of prompts that do, where these are computed in another arithmetic: there each weight is made ready
-/// for the rows first, which takes as long as the products with some forty of them where it is quantised.
-pub const MAX_PROMPT_ROWS: usize = 512;
+/// Rows that do where they are computed in bf16: there each quantised weight is made ready for the rows
+/// first, which takes as long as the products with some forty of them.
+pub const MAX_BF16_ROWS: usize = 512;
+
+/// Which rows are computed in bf16, where an instruction set does that.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum InBf16 {
+    /// None.
+    None,
+    /// Those of prompts: of quantised weights, which have to be made ready for it.
+    Prompts,
+    /// All.
+    All,
+}
+
+impl InBf16 {
+    /// Those of a model's layers.
+    fn of_layers(model: &Model, crew: &Crew) -> Self {
+        if !crew.has_bf16() || !model.wanted_in_bf16.panels_in_layers() {
+            Self::None
+        } else if model.wanted.panels_in_layers() {
+            Self::Prompts
+        } else {
+            Self::All
+        }
+    }
+}
 
 /// Memory for the rows that go through all layers together.
 #[derive(Debug)]
@@ -42,8 +66,8 @@ pub struct Workspace {
     /// Numbers of the rows, 0, 1, 2 and on.
     pub(super) rows: Vec<usize>,
     pub(super) bases: Vec<usize>,
-    /// Whether prompts are computed in another arithmetic than the rest.
-    pub(super) tells_prompts: bool,
+    /// Which rows go through the layers in bf16.
+    pub(super) in_bf16: InBf16,
     /// The rows that are computed together, where prompts are computed by themselves.
     pub(super) part: Vec<Row>,
     pub(super) head: HeadWorkspace,
@@ -59,6 +83,8 @@ pub struct HeadWorkspace {
     pub(super) rows: Vec<usize>,
     pub(super) goals: Vec<Goal>,
     pub(super) winners: Winners,
+    /// Whether the head is multiplied in bf16.
+    pub(super) in_bf16: bool,
     /// Whether this pass goes by way of the sketch.
     pub(super) sketched: bool,
     pub(super) bounds: Option<Bounds>,
@@ -70,20 +96,24 @@ impl Workspace {
     /// # Errors
     /// The system gives no memory.
     pub fn new(model: &Model, mut crew: Crew) -> Result<Self, EngineError> {
-        let Model { heads, hidden, ffn, wanted, wanted_of_prompts: prompts, .. } = model;
+        let Model { heads, hidden, ffn, .. } = model;
         let queries = heads.queries * heads.dim;
         let qkv = model.layers.first().and_then(|layer| layer.qkv.columns.last().copied());
-        let pairs = [prompts.normed, prompts.attended, prompts.gated].iter().any(|it| it.panels);
-        let tells_prompts = pairs && crew.tells_prompts();
-        let prompts = if tells_prompts { prompts } else { wanted };
-        let rows = if tells_prompts { MAX_PROMPT_ROWS } else { MAX_ROWS };
+        let in_bf16 = InBf16::of_layers(model, &crew);
+        let (other, bf16) = match in_bf16 {
+            InBf16::None => (model.wanted, model.wanted),
+            InBf16::Prompts => (model.wanted, model.wanted_in_bf16),
+            InBf16::All => (model.wanted_in_bf16, model.wanted_in_bf16),
+        };
+        let rows = if in_bf16 == InBf16::None { MAX_ROWS } else { MAX_BF16_ROWS };
+        let head = HeadWorkspace::new(model, 1, &crew)?;
         crew.reserve(Crew::gate_scratch(rows).max(hidden + 64))?;
         crew.reserve_spread(queries.max(*hidden).max(*ffn))?;
         Ok(Self {
             crew,
             pass: Pass::default(),
             stream: Matrix::zeros(rows, *hidden)?,
-            normed: Activations::of_both(rows, *hidden, wanted.normed, prompts.normed)?,
+            normed: Activations::of_both(rows, *hidden, other.normed, bf16.normed)?,
             qkv: Matrix::zeros(rows, qkv.unwrap_or(0))?,
             angles: Matrix::zeros(rows, heads.dim)?,
             local_angles: match &model.local_frequencies {
@@ -95,13 +125,13 @@ impl Workspace {
                 true => Some(Matrix::zeros(rows, *hidden)?),
             },
             heads: Matrix::zeros(rows, queries)?,
-            attended: Activations::of_both(rows, queries, wanted.attended, prompts.attended)?,
-            gated: Activations::of_both(rows, *ffn, wanted.gated, prompts.gated)?,
+            attended: Activations::of_both(rows, queries, other.attended, bf16.attended)?,
+            gated: Activations::of_both(rows, *ffn, other.gated, bf16.gated)?,
             rows: (0..rows).collect(),
             bases: Vec::new(),
-            tells_prompts,
+            in_bf16,
             part: Vec::new(),
-            head: HeadWorkspace::new(model, 1)?,
+            head,
             sketch: OnceCell::new(),
         })
     }
@@ -120,7 +150,7 @@ impl Workspace {
         let answers = wants.clone().count();
         self.crew.reserve(model.heads.scratch(capacity))?;
         if answers > self.head.stream.rows() {
-            self.head = HeadWorkspace::new(model, answers.next_power_of_two())?;
+            self.head = HeadWorkspace::new(model, answers.next_power_of_two(), &self.crew)?;
         }
         let many = wants.all(|want| want == Want::Best) && self.crew.sketches(answers);
         let sketch = many.then(|| self.sketch.get_or_init(|| sketch_of(model)).as_ref()).flatten();
@@ -144,13 +174,18 @@ fn sketch_of(model: &Model) -> Option<Sketch> {
 }
 
 impl HeadWorkspace {
-    fn new(model: &Model, rows: usize) -> Result<Self, EngineError> {
+    fn new(model: &Model, rows: usize, crew: &Crew) -> Result<Self, EngineError> {
+        // alike for all rows, those of prompts too
+        let in_bf16 =
+            crew.has_bf16() && model.wanted_in_bf16.head.panels && !model.wanted.head.panels;
+        let wanted = if in_bf16 { model.wanted_in_bf16 } else { model.wanted };
         Ok(Self {
             stream: Matrix::zeros(rows, model.hidden)?,
-            normed: Activations::new(rows, model.hidden, model.wanted_by_head)?,
+            normed: Activations::new(rows, model.hidden, wanted.head)?,
             rows: (0..rows).collect(),
             goals: Vec::with_capacity(rows),
             winners: Winners::default(),
+            in_bf16,
             sketched: false,
             bounds: None,
         })

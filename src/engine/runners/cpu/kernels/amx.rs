@@ -285,7 +285,7 @@ static MANY: Many = Many {
 /// The table of these kernels.
 pub(super) static KERNELS: Kernels = Kernels {
     many: Some(&MANY),
-    prompts: Some(&pairs::KERNELS),
+    bf16: Some(&pairs::KERNELS),
     sketches: Some(&sketch::SKETCHES),
     ..avx512::KERNELS
 };

@@ -128,13 +128,19 @@ where
     }
 
     #[inline(always)]
-    unsafe fn load_bf16(from: *const u16) -> Self::F {
-        let low = _mm256_cvtepu16_epi32(_mm_loadu_si128(from.cast()));
-        let high = _mm256_cvtepu16_epi32(_mm_loadu_si128(from.add(8).cast()));
-        Pair(
+    unsafe fn load_pairs(from: *const u16) -> [Self::F; 2] {
+        let low = _mm256_loadu_si256(from.cast());
+        let high = _mm256_loadu_si256(from.add(16).cast());
+        let mask = _mm256_set1_epi32(!0xffff);
+        let first = Pair(
             _mm256_castsi256_ps(_mm256_slli_epi32::<16>(low)),
             _mm256_castsi256_ps(_mm256_slli_epi32::<16>(high)),
-        )
+        );
+        let second = Pair(
+            _mm256_castsi256_ps(_mm256_and_si256(low, mask)),
+            _mm256_castsi256_ps(_mm256_and_si256(high, mask)),
+        );
+        [first, second]
     }
 
     #[inline(always)]

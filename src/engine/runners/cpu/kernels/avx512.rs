@@ -105,9 +105,10 @@ impl Simd for Avx512 {
     }
 
     #[inline(always)]
-    unsafe fn load_bf16(from: *const u16) -> Self::F {
-        let wide = _mm512_cvtepu16_epi32(_mm256_loadu_si256(from.cast()));
-        _mm512_castsi512_ps(_mm512_slli_epi32::<16>(wide))
+    unsafe fn load_pairs(from: *const u16) -> [Self::F; 2] {
+        let pairs = _mm512_loadu_si512(from.cast());
+        let second = _mm512_and_si512(pairs, _mm512_set1_epi32(!0xffff));
+        [_mm512_castsi512_ps(_mm512_slli_epi32::<16>(pairs)), _mm512_castsi512_ps(second)]
     }
 
     #[inline(always)]

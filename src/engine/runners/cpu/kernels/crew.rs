@@ -16,7 +16,7 @@ pub struct Crew {
     /// Those that compute now.
     pub(super) kernels: &'static Kernels,
     /// Those of the instruction set.
-    table: &'static Kernels,
+    pub(super) table: &'static Kernels,
     pub(super) scratch: Scratch,
     /// [`Room`] of each thread.
     pub(super) spread: Scratch,
@@ -54,9 +54,9 @@ impl Crew {
         Ok(Self { team, deal, kernels, table: kernels, scratch, spread, isa })
     }
 
-    /// Whether prompts are computed in another arithmetic.
-    pub fn tells_prompts(&self) -> bool {
-        self.table.prompts.is_some()
+    /// Whether there is another arithmetic, in bf16.
+    pub fn has_bf16(&self) -> bool {
+        self.table.bf16.is_some()
     }
 
     /// Whether the best tokens of so many rows are found faster by way of a sketch.
@@ -64,9 +64,9 @@ impl Crew {
         self.table.sketches.is_some_and(|sketches| rows >= sketches.rows)
     }
 
-    /// Computes prompts from now on, or all else.
-    pub fn compute(&mut self, prompts: bool) {
-        self.kernels = self.table.prompts.filter(|_| prompts).unwrap_or(self.table);
+    /// Computes in bf16 from now on, where there is that, or not.
+    pub fn compute_in_bf16(&mut self, wanted: bool) {
+        self.kernels = self.table.bf16.filter(|_| wanted).unwrap_or(self.table);
     }
 
     /// Makes room for `length` floats of scratch memory for each thread.
@@ -81,13 +81,13 @@ impl Crew {
     }
 
     /// Makes room for what is done once for a tile that multiplies many rows: of up to `columns`
-    /// inputs. Deeper ones do without, unless they are multiplied with prompts.
+    /// inputs. Deeper ones do without, unless they are multiplied in bf16.
     ///
     /// # Errors
     /// The system gives no memory.
     pub fn reserve_spread(&mut self, columns: usize) -> Result<(), EngineError> {
         let length = Room::bytes(columns.div_ceil(BLOCK)) / size_of::<f32>();
-        if (self.table.many.is_some() || self.tells_prompts()) && length > self.spread.length {
+        if (self.table.many.is_some() || self.has_bf16()) && length > self.spread.length {
             self.spread = Scratch::new(self.team.size(), length)?;
         }
         Ok(())

@@ -148,7 +148,8 @@ impl Phase<'_> {
     unsafe fn compute_together(&self, tiles: [&[u8]; 2], half: usize, work: &mut Work<'_>) {
         let pair = tiles[0].len() + tiles[1].len();
         let next = tiles[0].as_ptr().wrapping_add(pair);
-        let ahead = [0, 1].map(|which| [Lines::part(next, pair, which, 2), work.errand.step()]);
+        let weights = [Lines::part(next, pair, 0, 1), Lines::NONE];
+        let mut ahead = weights.map(|weights| [weights, work.errand.step()]);
         for rows in groups(self.rows, PRODUCT_ROWS) {
             let tiles = [0, 1].map(|which| {
                 let (form, place) = (self.gated.forms[which], work.products[which].place());
@@ -156,6 +157,8 @@ impl Phase<'_> {
             });
             // the tiles are whole, and `input` was checked for these rows
             self.input.multiply_together(&mut work.by, &tiles, rows.clone());
+            // once is enough
+            ahead = [[Lines::NONE; 2]; 2];
             self.activate(rows, half, work);
         }
     }

@@ -100,7 +100,7 @@ impl Multiplier {
     /// Whether tiles of these forms are multiplied as [`Pairs`].
     #[inline(always)]
     pub fn pairs(&self, forms: impl IntoIterator<Item = Form>) -> bool {
-        self.kernels.of_prompts() && forms.into_iter().all(Form::has_pairs)
+        self.kernels.in_bf16() && forms.into_iter().all(Form::has_pairs)
     }
 
     /// Those it multiplies with.
@@ -120,17 +120,21 @@ impl Multiplier {
         };
         let Spread { room, tiles, .. } = &mut self.spread;
         assert!(calls.iter().all(|call| call.blocks <= room.blocks), "no room was reserved");
-        let place = |number: usize| room.place.wrapping_add(number * calls[0].blocks * PAIRS);
-        let wanted = [calls[0].weights, calls[calls.len() - 1].weights];
-        if *tiles != wanted {
-            for (number, (form, call)) in forms.iter().zip(calls).enumerate() {
-                let spread =
-                    pairs.spread[*form as usize].expect("every form that has pairs is spread");
-                spread(call, place(number));
+        let tiles_of_calls = [calls[0].weights, calls[calls.len() - 1].weights];
+        let mut weights = tiles_of_calls;
+        for (number, (form, call)) in forms.iter().zip(calls).enumerate() {
+            let Some(spread) = pairs.spread[*form as usize] else { continue };
+            let place = room.place.wrapping_add(number * call.blocks * PAIRS);
+            if *tiles != tiles_of_calls {
+                spread(call, place);
             }
-            *tiles = wanted;
+            weights[number] = place.cast_const();
         }
-        (pairs.multiply)(calls, place(0).cast_const(), rows);
+        if calls.len() == 1 {
+            weights[1] = weights[0];
+        }
+        *tiles = tiles_of_calls;
+        (pairs.multiply)(calls, weights, rows);
     }
 
     /// Multiplies `rows` rows, which lie in one panel, with a tile.

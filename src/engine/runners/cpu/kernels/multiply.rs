@@ -89,7 +89,7 @@ impl Input {
         let mut this =
             Self { records: std::ptr::null(), floats: std::ptr::null(), stride: 0, blocks };
         // of two shapes the rows may have been written in one
-        let wanted = input.wanted(kernels.of_prompts());
+        let wanted = input.wanted(kernels.in_bf16());
         if let Some(panels) = input.panels.as_ref().filter(|_| wanted.panels) {
             assert!(panels.blocks == blocks && panels.rows() >= rows, "panels of another shape");
             this.records = panels.records.as_ptr();
@@ -168,16 +168,19 @@ impl Input {
             for block in 0..self.blocks {
                 let number = panel::first_record(row, self.blocks) + block * PANEL_ROWS;
                 let record = self.records.add(number * kernels.record);
-                numbers &= widen_record(record, &mut *to.add(block * BLOCK).cast());
+                let to = &mut *to.add(block * BLOCK).cast();
+                numbers &= if kernels.in_bf16() {
+                    widen_bf16(&*record.cast(), to)
+                } else {
+                    widen_record(record, to)
+                };
             }
             return numbers;
         }
         std::ptr::copy_nonoverlapping(self.floats.add(row * self.stride), to, depth);
-        let mut numbers = true;
-        for value in std::slice::from_raw_parts(to, depth) {
-            numbers &= value.to_bits() & f32::INFINITY.to_bits() != f32::INFINITY.to_bits();
-        }
-        numbers
+        std::slice::from_raw_parts(to, depth)
+            .iter()
+            .fold(true, |all, value| all & is_number(*value))
     }
 
     /// A tile's call for rows from `row` on.
@@ -204,6 +207,21 @@ impl Input {
             ahead: tile.ahead,
         }
     }
+}
+
+/// Whether it is one, and finite.
+fn is_number(value: f32) -> bool {
+    value.to_bits() & f32::INFINITY.to_bits() != f32::INFINITY.to_bits()
+}
+
+/// Widens a record in bf16.
+fn widen_bf16(record: &[[u8; 2]; BLOCK], to: &mut [f32; BLOCK]) -> bool {
+    let mut numbers = true;
+    for (to, bytes) in to.iter_mut().zip(record) {
+        *to = f32::from_bits(u32::from(u16::from_le_bytes(*bytes)) << 16);
+        numbers &= is_number(*to);
+    }
+    numbers
 }
 
 /// Widens a record. What was no number among its elements is none in its header.
@@ -318,14 +336,11 @@ impl Phase<'_> {
 
     #[allow(unsafe_op_in_unsafe_fn, reason = "the contract of multiply")]
     unsafe fn multiply_together(&self, by: &mut Multiplier, owner: usize, tiles: Range<usize>) {
-        let both = [tiles.start, tiles.end - 1].map(|tile| {
-            let found = self.linear.tile(owner, tile);
-            let mut tile = self.tile(owner, found, 0);
-            // each asks for one of those that come after both
-            let next = tile.weights.wrapping_add(tiles.len() * found.bytes);
-            tile.ahead[0] = Lines::part(next, found.bytes, 0, 1);
-            tile
-        });
+        let found = [tiles.start, tiles.end - 1].map(|tile| self.linear.tile(owner, tile));
+        let mut both = found.map(|found| self.tile(owner, found, 0));
+        // the first one asks for those that come after both
+        let next = both[1].weights.wrapping_add(found[1].bytes);
+        both[0].ahead[0] = Lines::part(next, tiles.len() * found[1].bytes, 0, 1);
         self.input.multiply_together(by, &both[..tiles.len()], 0..self.rows);
     }
 

@@ -22,6 +22,14 @@ impl Lines {
         Self { address: address.wrapping_add(at * count * LINE), count }
     }
 
+    /// Asks for all of them in the cache of the second level.
+    #[inline(always)]
+    pub fn ask(self) {
+        for line in 0..self.count {
+            second_level(self.address.wrapping_add(line * LINE));
+        }
+    }
+
     /// The share of `some` of `all`.
     #[inline(always)]
     pub fn share(self, some: &Range<usize>, all: usize) -> Self {

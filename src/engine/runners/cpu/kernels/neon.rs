@@ -128,8 +128,12 @@ impl<P: Dot> Simd for Arm<P> {
     }
 
     #[inline(always)]
-    unsafe fn load_bf16(from: *const u16) -> Floats {
-        each!(i: vreinterpretq_f32_u32(vshll_n_u16::<16>(vld1_u16(from.add(4 * i)))))
+    unsafe fn load_pairs(from: *const u16) -> [Floats; 2] {
+        let pairs = from.cast::<u32>();
+        let first = each!(i: vreinterpretq_f32_u32(vshlq_n_u32::<16>(vld1q_u32(pairs.add(4 * i)))));
+        let mask = vdupq_n_u32(!0xffff);
+        let second = each!(i: vreinterpretq_f32_u32(vandq_u32(vld1q_u32(pairs.add(4 * i)), mask)));
+        [first, second]
     }
 
     #[inline(always)]

@@ -1,9 +1,10 @@
-//! Products of the rows of prompts, where an instruction set multiplies bf16 and adds up in f32.
+//! Products in bf16, where an instruction set multiplies that and adds up in f32.
 //!
 //! Activations and weights are rounded to bf16, and what is summed needs no scales: that is closer to
 //! f32 than bytes are, though not than bf16 weights in f32, and other bits. A row's result depends on
-//! the row alone here too. Two tiles are multiplied together, and each with all rows before the next
-//! two.
+//! the row alone here too. Weights that are bf16 are packed as this wants them, and all rows are
+//! multiplied so; quantised ones are made ready first, for the rows of prompts. Two tiles are
+//! multiplied together, and each with all rows before the next two.
 #![allow(unsafe_op_in_unsafe_fn, reason = "each function states its contract")]
 
 use super::tile::TileCall;
@@ -29,13 +30,14 @@ pub(super) struct Pairs {
     pub begin: unsafe fn(),
     /// What it does after the last.
     pub end: unsafe fn(),
-    /// By form, in the order of [`FORMS`], for those that have pairs.
+    /// By form, in the order of [`FORMS`], for those that are quantised.
     pub spread: [Option<SpreadFn>; FORMS.len()],
     /// Multiplies so many rows as one or two calls say, which differ in their weights and results
-    /// alone; the weights are the pairs of one call after those of the other.
+    /// alone. The weights are the pairs of each; where they are a call's own, what it brings near is
+    /// asked for here.
     ///
     /// # Safety
     /// As [`TileCall`] says, between `begin` and `end`; all panels of the rows are there as a whole, and
     /// there are pairs for as many calls.
-    pub multiply: unsafe fn(&[TileCall], *const u8, usize),
+    pub multiply: unsafe fn(&[TileCall], [*const u8; 2], usize),
 }

@@ -32,7 +32,7 @@ pub(super) struct Output {
 impl Output {
     /// In the shapes in which rows of these kernels are wanted.
     pub fn new(out: &mut Activations, kernels: &Kernels) -> Self {
-        let wanted = out.wanted(kernels.of_prompts());
+        let wanted = out.wanted(kernels.in_bf16());
         let panels = out.panels.as_mut().filter(|_| wanted.panels);
         let floats = out.floats.as_mut().filter(|_| wanted.floats);
         let rows = [panels.as_ref().map(|it| it.rows()), floats.as_ref().map(|it| it.rows())];

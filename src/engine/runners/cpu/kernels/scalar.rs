@@ -78,9 +78,9 @@ impl Simd for Scalar {
     }
 
     #[inline(always)]
-    unsafe fn load_bf16(from: *const u16) -> Self::F {
-        let bits = from.cast::<[u16; LANES]>().read_unaligned();
-        bits.map(|bits| bf16::from_bits(bits).to_f32())
+    unsafe fn load_pairs(from: *const u16) -> [Self::F; 2] {
+        let pairs = from.cast::<[[u16; 2]; LANES]>().read_unaligned();
+        [0, 1].map(|which| pairs.map(|pair| bf16::from_bits(pair[which]).to_f32()))
     }
 
     #[inline(always)]

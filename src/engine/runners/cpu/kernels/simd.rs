@@ -70,8 +70,8 @@ pub(super) trait Simd: Products {
     unsafe fn store_f16(to: *mut u16, value: Self::F);
     /// Widens 16 i8.
     unsafe fn load_i8(from: *const i8) -> Self::F;
-    /// Widens 16 bf16.
-    unsafe fn load_bf16(from: *const u16) -> Self::F;
+    /// Widens 16 pairs of bf16: the first of each, and the second.
+    unsafe fn load_pairs(from: *const u16) -> [Self::F; 2];
 
     unsafe fn add(a: Self::F, b: Self::F) -> Self::F;
     unsafe fn sub(a: Self::F, b: Self::F) -> Self::F;

@@ -240,7 +240,7 @@ impl Crew {
     }
 
     fn kernels_of_sketches(&self) -> &'static Sketches {
-        self.kernels.sketches.expect("there are kernels for sketches")
+        self.table.sketches.expect("there are kernels for sketches")
     }
 
     /// Rounds the rows.
@@ -333,7 +333,7 @@ impl Crew {
             for row in share(rows, thread, threads) {
                 let (tile, row) = (exact.find(bounds.leader(row)), row..row + 1);
                 let best = &mut best[row.clone()];
-                // SAFETY: one row alone, which wants no logits.
+                // SAFETY: a row that wants no logits.
                 unsafe { exact.multiply(&mut by, &mut product, tile, row, Lines::NONE, best) };
             }
         });
@@ -354,7 +354,7 @@ impl Crew {
                 let mut ahead = next.map_or(Lines::NONE, |next| exact.lines(exact.find(next)));
                 for some in bounds.reaching(number, rows) {
                     let best = &mut best[some.clone()];
-                    // SAFETY: the first rows of a panel or one alone, which want no logits.
+                    // SAFETY: rows of a panel, which want no logits.
                     unsafe { exact.multiply(&mut by, &mut product, tile, some, ahead, best) };
                     ahead = Lines::NONE;
                 }

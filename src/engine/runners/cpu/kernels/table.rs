@@ -32,8 +32,8 @@ pub(super) struct Kernels {
     pub panel: [Option<TileFn>; FORMS.len()],
     /// Another way for many rows, where there is one.
     pub many: Option<&'static Many>,
-    /// Another arithmetic for the rows of prompts, where there is one.
-    pub prompts: Option<&'static Kernels>,
+    /// Another arithmetic, for the rows of prompts and for what is not quantised, where there is one.
+    pub bf16: Option<&'static Kernels>,
     /// What multiplies all forms that have pairs, where it is none of the above.
     pub pairs: Option<&'static Pairs>,
     /// What finds the best tokens of many rows by way of a sketch, where there is that.
@@ -54,16 +54,16 @@ pub(super) struct Kernels {
 }
 
 impl Kernels {
-    /// Whether they have the arithmetic of prompts and of nothing else.
+    /// Whether they multiply in bf16 whatever has pairs.
     #[inline(always)]
-    pub fn of_prompts(&self) -> bool {
+    pub fn in_bf16(&self) -> bool {
         self.pairs.is_some()
     }
 
     /// Whether tiles of this form are multiplied with records of activations, and not with floats.
     #[inline(always)]
     pub fn reads_records(&self, form: Form) -> bool {
-        if self.of_prompts() { form.has_pairs() } else { form.is_quantised() }
+        if self.in_bf16() { form.has_pairs() } else { form.is_quantised() }
     }
 
     /// Multiplies `rows` rows, which lie in one panel, with a tile.
@@ -196,7 +196,7 @@ macro_rules! kernels {
             quads: [None; crate::engine::runners::cpu::form::FORMS.len()],
             panel: [None; crate::engine::runners::cpu::form::FORMS.len()],
             many: None,
-            prompts: None,
+            bf16: None,
             pairs: None,
             sketches: None,
             record: crate::engine::runners::cpu::panel::RECORD,

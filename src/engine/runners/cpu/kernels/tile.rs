@@ -7,7 +7,7 @@
 
 use std::ops::Range;
 
-use super::near::{self, Lines};
+use super::near::Lines;
 use super::simd::{BEGIN, BEGIN_F32, LANES, Simd};
 use crate::engine::runners::cpu::form::{BLOCK, Form, LINE, SUPER};
 use crate::engine::runners::cpu::panel::{self, RECORD, RECORD_STRIDE};
@@ -196,10 +196,8 @@ impl Asked {
     fn step(&mut self) {
         let now = self.each.min(self.lines.count);
         self.lines.count -= now;
-        for _ in 0..now {
-            near::second_level(self.lines.address);
-            self.lines.address = self.lines.address.wrapping_add(LINE);
-        }
+        Lines { count: now, ..self.lines }.ask();
+        self.lines.address = self.lines.address.wrapping_add(now * LINE);
     }
 }
 
@@ -335,30 +333,40 @@ unsafe fn add_bytes<S: Simd, const R: usize>(
 /// Marks a dense form for the compiler.
 pub(super) trait Dense {
     const FORM: Form;
-    /// Widens a row of 16 columns.
+    /// Widens two rows of 16 columns.
     ///
     /// # Safety
-    /// `from` is a row of this form.
-    unsafe fn load<S: Simd>(from: *const u8) -> S::F;
+    /// `from` are two rows of this form.
+    unsafe fn load<S: Simd>(from: *const u8) -> [S::F; 2];
 }
 
-macro_rules! dense {
-    ($($name:ident: $load:ident;)*) => {$(
-        pub(super) struct $name;
-        impl Dense for $name {
-            const FORM: Form = Form::$name;
-            #[inline(always)]
-            unsafe fn load<S: Simd>(from: *const u8) -> S::F {
-                S::$load(from.cast())
-            }
-        }
-    )*};
+pub(super) struct F32;
+pub(super) struct F16;
+pub(super) struct Bf16;
+
+impl Dense for F32 {
+    const FORM: Form = Form::F32;
+    #[inline(always)]
+    unsafe fn load<S: Simd>(from: *const u8) -> [S::F; 2] {
+        let from = from.cast::<f32>();
+        [S::load(from), S::load(from.add(LANES))]
+    }
 }
 
-dense! {
-    F32: load;
-    F16: load_f16;
-    Bf16: load_bf16;
+impl Dense for F16 {
+    const FORM: Form = Form::F16;
+    #[inline(always)]
+    unsafe fn load<S: Simd>(from: *const u8) -> [S::F; 2] {
+        [S::load_f16(from.cast()), S::load_f16(from.add(F16_ROW).cast())]
+    }
+}
+
+impl Dense for Bf16 {
+    const FORM: Form = Form::Bf16;
+    #[inline(always)]
+    unsafe fn load<S: Simd>(from: *const u8) -> [S::F; 2] {
+        S::load_pairs(from.cast())
+    }
 }
 
 /// Computes `R` rows of a dense tile.
@@ -370,15 +378,17 @@ pub(super) unsafe fn dense<S: Simd, D: Dense, const R: usize>(call: &TileCall) {
     let mut ahead = Ahead::new(call);
     for _ in 0..call.blocks {
         ahead.step();
-        for k in 0..BLOCK {
-            let row = D::load::<S>(weights.add(k * D::FORM.block_bytes() / BLOCK));
-            for (r, total) in totals.iter_mut().enumerate() {
-                let x = S::splat(*input.add(r * call.input_stride + k));
-                *total = S::fma(x, row, *total);
+        for _ in 0..BLOCK / 2 {
+            let rows = D::load::<S>(weights);
+            for (k, row) in rows.iter().enumerate() {
+                for (r, total) in totals.iter_mut().enumerate() {
+                    let x = S::splat(*input.add(r * call.input_stride + k));
+                    *total = S::fma(x, *row, *total);
+                }
             }
+            weights = weights.add(2 * D::FORM.block_bytes() / BLOCK);
+            input = input.add(2);
         }
-        weights = weights.add(D::FORM.block_bytes());
-        input = input.add(BLOCK);
     }
     for (row, total) in totals.iter().enumerate() {
         finish::<S>(call, row, *total);

@@ -1,9 +1,9 @@
-//! Prompts in bf16: one instruction multiplies 32 activations of 16 rows with as many weights of 16
+//! Products in bf16: one instruction multiplies 32 activations of 16 rows with as many weights of 16
 //! columns, and adds up in f32.
 //!
 //! Four sums, of two tiles and two panels, hide how long each takes, and share what is loaded.
 //! Activations pass the cache of the first level by, in which the weights of both tiles stay so.
-//! Weights go through memory, where they are bf16: what that takes, all rows of a phase share.
+//! Quantised weights go through memory, where they are bf16: what that takes, all rows of a phase share.
 #![allow(unsafe_op_in_unsafe_fn, reason = "the contract of every function is that of Pairs")]
 
 use std::arch::asm;
@@ -12,12 +12,13 @@ use std::mem::MaybeUninit;
 use std::ops::Range;
 
 use super::super::avx512::{self, Avx512};
+use super::super::near::Lines;
 use super::super::pairs::{PAIRS, Pairs, RECORD};
 use super::super::simd::Simd;
 use super::super::table::Kernels;
 use super::super::tile::{self, Ahead, Quants, Scales, TileCall};
 use super::Shapes;
-use crate::engine::runners::cpu::form::{BLOCK, COLUMNS};
+use crate::engine::runners::cpu::form::{BLOCK, COLUMNS, LINE};
 use crate::engine::runners::cpu::panel::PANEL_ROWS;
 
 /// All are 16 rows of 16 f32 or 32 bf16.
@@ -49,18 +50,11 @@ fn pack(first: __m512, second: __m512) -> __m512i {
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512bf16")]
 fn pair(even: __m512, odd: __m512) -> __m512i {
-    beside(pack(even, odd))
-}
-
-/// The elements of one half beside those of the other.
-#[inline]
-#[target_feature(enable = "avx512f,avx512bw")]
-fn beside(halves: __m512i) -> __m512i {
     let order = _mm512_set_epi16(
         31, 15, 30, 14, 29, 13, 28, 12, 27, 11, 26, 10, 25, 9, 24, 8, 23, 7, 22, 6, 21, 5, 20, 4,
         19, 3, 18, 2, 17, 1, 16, 0,
     );
-    _mm512_permutexvar_epi16(order, halves)
+    _mm512_permutexvar_epi16(order, pack(even, odd))
 }
 
 /// Weights of a block, `d * q + m`, where q is a number of few bits in a vector of them.
@@ -139,19 +133,6 @@ unsafe fn spread<Q: Quants>(call: &TileCall, to: *mut u8) {
     }
 }
 
-/// Makes pairs of weights that are bf16, row by row.
-#[target_feature(enable = "avx512f,avx512bw")]
-unsafe fn interleave(call: &TileCall, to: *mut u8) {
-    let mut ahead = Ahead::new(call);
-    for block in 0..call.blocks {
-        ahead.step();
-        for pair in block * BLOCK / 2..(block + 1) * BLOCK / 2 {
-            let rows = _mm512_loadu_si512(call.weights.add(64 * pair).cast());
-            _mm512_storeu_si512(to.add(64 * pair).cast(), beside(rows));
-        }
-    }
-}
-
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512bf16")]
 unsafe fn spread_nibbles(weights: *const u8, [d, m]: [__m512; 2], to: *mut __m512i) {
@@ -196,22 +177,22 @@ const SQUARE: usize = PANEL_ROWS * COLUMNS;
 struct Sums([[f32; SQUARE]; 4]);
 
 /// Where sums go.
+#[repr(C)]
 struct Corners {
     /// Those of a panel and tile, by panel and tile.
     places: [[*mut f32; 2]; 2],
-    /// Floats from a row to the next.
+    /// Bytes from a row to the next.
     stride: usize,
 }
 
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx2,fma,f16c")]
-unsafe fn multiply(calls: &[TileCall], weights: *const u8, rows: usize) {
+unsafe fn multiply(calls: &[TileCall], weights: [*const u8; 2], rows: usize) {
     const ROWS: usize = 2 * PANEL_ROWS;
     let (first, last) = (&calls[0], &calls[calls.len() - 1]);
     assert!(first.blocks > 0, "a matrix without inputs");
-    let bytes = first.blocks * PAIRS;
-    let weights = [weights, weights.add((calls.len() - 1) * bytes)];
     let alike = first.out_stride == last.out_stride && calls.len() == 2;
     let plain = alike && first.base.is_null() && last.base.is_null();
+    let mut ahead = ask_for_others(calls, weights);
     let mut sums = MaybeUninit::<Sums>::uninit();
     let sums: *mut f32 = sums.as_mut_ptr().cast();
     for at in (0..rows).step_by(ROWS) {
@@ -219,6 +200,7 @@ unsafe fn multiply(calls: &[TileCall], weights: *const u8, rows: usize) {
         let panels = some.div_ceil(PANEL_ROWS);
         let input = first.input.add(at * first.blocks * RECORD);
         ask_for_results(calls, at..at + some);
+        let now = std::mem::replace(&mut ahead, Lines::NONE);
         if plain && some == panels * PANEL_ROWS {
             let stride = first.out_stride;
             let (row, next) = (at * stride, (at + PANEL_ROWS) * stride);
@@ -226,11 +208,13 @@ unsafe fn multiply(calls: &[TileCall], weights: *const u8, rows: usize) {
                 [first.out.wrapping_add(row), last.out.wrapping_add(row)],
                 [first.out.wrapping_add(next), last.out.wrapping_add(next)],
             ];
-            add_up(first.blocks, input, weights, panels, &Corners { places, stride });
+            let corners = Corners { places, stride: stride * size_of::<f32>() };
+            add_up(first.blocks, input, weights, panels, now, &corners);
             continue;
         }
         let places = [[sums, sums.add(SQUARE)], [sums.add(2 * SQUARE), sums.add(3 * SQUARE)]];
-        add_up(first.blocks, input, weights, panels, &Corners { places, stride: COLUMNS });
+        let corners = Corners { places, stride: COLUMNS * size_of::<f32>() };
+        add_up(first.blocks, input, weights, panels, now, &corners);
         for (tile, call) in calls.iter().enumerate() {
             for row in 0..some {
                 let sums = places[row / PANEL_ROWS][tile].add(row % PANEL_ROWS * COLUMNS);
@@ -238,6 +222,23 @@ unsafe fn multiply(calls: &[TileCall], weights: *const u8, rows: usize) {
             }
         }
     }
+}
+
+/// Asks for what is brought near, but for weights to come, which the first call has: their lines, which
+/// are asked for with the first rows. What has made pairs of a call's weights has asked already.
+unsafe fn ask_for_others(calls: &[TileCall], weights: [*const u8; 2]) -> Lines {
+    let mut coming = Lines::NONE;
+    for (number, call) in calls.iter().enumerate() {
+        if weights[number] == call.weights {
+            call.ahead[1].ask();
+            if number == 0 {
+                coming = call.ahead[0];
+            } else {
+                call.ahead[0].ask();
+            }
+        }
+    }
+    coming
 }
 
 /// Asks for the lines that results of some rows are put into, where they are far from each other: they
@@ -255,6 +256,23 @@ unsafe fn ask_for_results(calls: &[TileCall], rows: Range<usize>) {
     }
 }
 
+/// Asks for lines.
+macro_rules! ask {
+    () => {
+        concat!(
+            "mov {line}, {lines}\n",
+            "sub {line}, 1\n",
+            "jb 4f\n",
+            "3:\n",
+            "prefetcht1 [{ahead}]\n",
+            "add {ahead}, 64\n",
+            "sub {line}, 1\n",
+            "jae 3b\n",
+            "4:\n",
+        )
+    };
+}
+
 /// The sums of two tiles with one or two panels; the tiles may be the same one, whose sums are then
 /// stored twice.
 #[inline]
@@ -263,9 +281,9 @@ unsafe fn add_up(
     input: *const u8,
     weights: [*const u8; 2],
     panels: usize,
+    ahead: Lines,
     corners: &Corners,
 ) {
-    let [[s0, s1], [s2, s3]] = corners.places;
     if panels == 1 {
         asm!(
             "tilezero tmm0",
@@ -276,21 +294,26 @@ unsafe fn add_up(
             "tdpbf16ps tmm0, tmm4, tmm6",
             "tileloadd tmm7, [{w} + {row}]",
             "tdpbf16ps tmm1, tmm4, tmm7",
+            ask!(),
             "add {a}, 1024",
             "add {v}, 1024",
             "add {w}, 1024",
             "dec {blocks}",
             "jnz 2b",
-            "tilestored [{s0} + {stride}], tmm0",
-            "tilestored [{s1} + {stride}], tmm1",
+            "mov {v}, [{corners}]",
+            "mov {w}, [{corners} + 8]",
+            "mov {row}, [{corners} + 32]",
+            "tilestored [{v} + {row}], tmm0",
+            "tilestored [{w} + {row}], tmm1",
             a = inout(reg) input => _,
             v = inout(reg) weights[0] => _,
             w = inout(reg) weights[1] => _,
             blocks = inout(reg) blocks => _,
-            row = in(reg) ROW,
-            s0 = in(reg) s0,
-            s1 = in(reg) s1,
-            stride = in(reg) corners.stride * size_of::<f32>(),
+            row = inout(reg) ROW => _,
+            ahead = inout(reg) ahead.address => _,
+            lines = in(reg) ahead.count.div_ceil(blocks),
+            line = out(reg) _,
+            corners = in(reg) corners,
             out("tmm0") _, out("tmm1") _, out("tmm4") _, out("tmm6") _, out("tmm7") _,
             options(nostack),
         );
@@ -310,27 +333,32 @@ unsafe fn add_up(
         "tileloaddt1 tmm5, [{b} + {row}]",
         "tdpbf16ps tmm2, tmm5, tmm6",
         "tdpbf16ps tmm3, tmm5, tmm7",
+        ask!(),
         "add {a}, 1024",
         "add {b}, 1024",
         "add {v}, 1024",
         "add {w}, 1024",
         "dec {blocks}",
         "jnz 2b",
-        "tilestored [{s0} + {stride}], tmm0",
-        "tilestored [{s1} + {stride}], tmm1",
-        "tilestored [{s2} + {stride}], tmm2",
-        "tilestored [{s3} + {stride}], tmm3",
+        "mov {a}, [{corners}]",
+        "mov {b}, [{corners} + 8]",
+        "mov {v}, [{corners} + 16]",
+        "mov {w}, [{corners} + 24]",
+        "mov {row}, [{corners} + 32]",
+        "tilestored [{a} + {row}], tmm0",
+        "tilestored [{b} + {row}], tmm1",
+        "tilestored [{v} + {row}], tmm2",
+        "tilestored [{w} + {row}], tmm3",
         a = inout(reg) input => _,
         b = inout(reg) input.wrapping_add(blocks * PANEL_ROWS * RECORD) => _,
         v = inout(reg) weights[0] => _,
         w = inout(reg) weights[1] => _,
         blocks = inout(reg) blocks => _,
-        row = in(reg) ROW,
-        s0 = in(reg) s0,
-        s1 = in(reg) s1,
-        s2 = in(reg) s2,
-        s3 = in(reg) s3,
-        stride = in(reg) corners.stride * size_of::<f32>(),
+        row = inout(reg) ROW => _,
+        ahead = inout(reg) ahead.address => _,
+        lines = in(reg) ahead.count.div_ceil(blocks),
+        line = out(reg) _,
+        corners = in(reg) corners,
         out("tmm0") _, out("tmm1") _, out("tmm2") _, out("tmm3") _,
         out("tmm4") _, out("tmm5") _, out("tmm6") _, out("tmm7") _,
         options(nostack),
@@ -341,7 +369,7 @@ unsafe fn add_up(
 const ROW: usize = 64;
 
 // the templates say so in digits
-const _: () = assert!(PAIRS == 1024 && PANEL_ROWS * RECORD == 1024);
+const _: () = assert!(PAIRS == 1024 && PANEL_ROWS * RECORD == 1024 && LINE == 64);
 
 static PAIRED: Pairs = Pairs {
     begin,
@@ -355,11 +383,11 @@ static PAIRED: Pairs = Pairs {
         Some(spread::<tile::U8Halves>),
         None,
         None,
-        Some(interleave),
+        None,
     ],
     multiply,
 };
 
-/// The table for the rows of prompts.
+/// Their table.
 pub(super) static KERNELS: Kernels =
     Kernels { pairs: Some(&PAIRED), quantise: round, record: RECORD, ..avx512::KERNELS };

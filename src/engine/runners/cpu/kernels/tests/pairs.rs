@@ -35,7 +35,7 @@ static PLAIN: Pairs = Pairs {
         Some(spread::<5>),
         None,
         None,
-        Some(spread::<6>),
+        None,
     ],
     multiply: multiply_calls,
 };
@@ -44,7 +44,7 @@ static DEFINITION: Kernels =
     Kernels { pairs: Some(&PLAIN), quantise: round, record: pairs::RECORD, ..scalar::KERNELS };
 
 /// The kernels of an instruction set whose prompts are computed as the definition says.
-static TELLING: Kernels = Kernels { prompts: Some(&DEFINITION), ..scalar::KERNELS };
+static TELLING: Kernels = Kernels { bf16: Some(&DEFINITION), ..scalar::KERNELS };
 
 unsafe fn nothing() {}
 
@@ -84,7 +84,7 @@ unsafe fn spread<const FORM: usize>(call: &TileCall, to: *mut u8) {
 /// it is.
 fn weight(form: Form, tile: &[u8], blocks: usize, column: usize, k: usize) -> f32 {
     if form == Form::Bf16 {
-        let at = 2 * (k * COLUMNS + column);
+        let at = 2 * (k / 2 * 2 * COLUMNS + 2 * column + k % 2);
         return bf16::from_le_bytes([tile[at], tile[at + 1]]).to_f32();
     }
     let (q, [d, m]) = number(form, tile, blocks, column, k);
@@ -93,12 +93,11 @@ fn weight(form: Form, tile: &[u8], blocks: usize, column: usize, k: usize) -> f3
     (q as f32 + more).mul_add(d, (-d).mul_add(more, m))
 }
 
-unsafe fn multiply_calls(calls: &[TileCall], weights: *const u8, rows: usize) {
-    for (call, number) in calls.iter().zip(0..) {
+unsafe fn multiply_calls(calls: &[TileCall], weights: [*const u8; 2], rows: usize) {
+    for (call, weights) in calls.iter().zip(weights) {
         for row in 0..rows {
-            let number = number * call.blocks;
             // SAFETY: the call has these rows and columns, and pairs.
-            unsafe { multiply_row(call, weights.add(number * PAIRS), row) };
+            unsafe { multiply_row(call, weights, row) };
         }
     }
 }
@@ -133,7 +132,7 @@ unsafe fn multiply_row(call: &TileCall, weights: *const u8, row: usize) {
 
 /// The kernels of this machine, where it has them.
 fn of_this_machine() -> impl Iterator<Item = &'static Kernels> {
-    others().filter_map(|(_, kernels)| kernels.prompts)
+    others().filter_map(|(_, kernels)| kernels.bf16)
 }
 
 /// Panels of rows.
@@ -301,13 +300,13 @@ fn product(files: &TensorFiles, name: &str, x: &[f32]) -> Vec<f64> {
 
 /// Crews that compute prompts in bf16, with so many threads.
 fn crews(threads: usize) -> impl Iterator<Item = Crew> {
-    let machine = Isa::accelerated().filter(|isa| isa.table().is_some_and(|t| t.prompts.is_some()));
+    let machine = Isa::accelerated().filter(|isa| isa.table().is_some_and(|t| t.bf16.is_some()));
     let machine = machine.filter_map(|isa| Some((isa, isa.table()?)));
     machine.chain([(Isa::Scalar, &TELLING)]).map(move |(isa, kernels)| {
         let mut crew = Crew::with(threads, isa, kernels).unwrap();
         crew.reserve_spread(INPUTS).unwrap();
         crew.reserve(Crew::gate_scratch(ROWS)).unwrap();
-        crew.compute(true);
+        crew.compute_in_bf16(true);
         crew
     })
 }
