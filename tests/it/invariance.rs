@@ -1,6 +1,6 @@
 //! The CPU runner's promise: a row's bits do not depend on its neighbours, their order, the
-//! chunks its prompt is read in, the number of threads or, but for prompts with AMX, the instruction
-//! set.
+//! chunks its prompt is read in, the number of threads or the instruction set; what AMX computes in bf16
+//! has the bits of plain Rust that does so.
 
 use std::collections::HashMap;
 use std::num::NonZeroUsize;
@@ -106,9 +106,15 @@ fn assert_same(expected: &Bits, actual: &Bits, what: &str) {
     }
 }
 
-/// Every way to run a model against one row at a time with whole prompts.
+/// Every way to run a model against one row at a time with whole prompts, by the machine's best
+/// instruction set and by one that computes in bf16.
 fn assert_invariant(source: &ModelSource) {
-    let runner = cpu(source, 2, None);
+    [None, Some(Isa::ScalarAmx)].into_iter().for_each(|isa| assert_invariant_by(source, isa));
+    assert_same_on_every_instruction_set(source);
+}
+
+fn assert_invariant_by(source: &ModelSource, isa: Option<Isa>) {
+    let runner = cpu(source, 2, isa);
     let alone = run(&runner, &Schedule::new(1, CAPACITY));
     for slots in [2, 3, 8, 17, 32] {
         let batched = run(&runner, &Schedule::new(slots, CAPACITY));
@@ -124,17 +130,43 @@ fn assert_invariant(source: &ModelSource) {
     let permuted = run(&runner, &Schedule { order, ..Schedule::new(8, 16) });
     assert_same(&alone, &permuted, "permuted");
     for threads in [1, 3] {
-        let other = run(&cpu(source, threads, None), &Schedule::new(8, 16));
+        let other = run(&cpu(source, threads, isa), &Schedule::new(8, 16));
         assert_same(&alone, &other, &format!("{threads} threads"));
     }
-    let answers = Schedule { prompts: false, ..Schedule::new(8, 16) };
-    let expected = run(&cpu(source, 2, Some(Isa::Scalar)), &Schedule::new(8, 16));
-    for isa in Isa::ALL.into_iter().filter(|isa| isa.is_available()) {
-        let runner = cpu(source, 2, Some(isa));
-        assert_same(&expected, &run(&runner, &answers), isa.word());
-        if isa != Isa::Amx {
-            assert_same(&expected, &run(&runner, &Schedule::new(8, 16)), isa.word());
+}
+
+/// Against plain Rust, whether rows are said to be of prompts or not; without bf16 that is all the same.
+fn assert_same_on_every_instruction_set(source: &ModelSource) {
+    let schedules = [true, false].map(|prompts| Schedule { prompts, ..Schedule::new(8, 16) });
+    let run = |isa| schedules.each_ref().map(|schedule| run(&cpu(source, 2, Some(isa)), schedule));
+    let (plain, in_bf16) = (run(Isa::Scalar), run(Isa::ScalarAmx));
+    assert_same(&plain[0], &plain[1], "prompts or not");
+    for isa in Isa::accelerated() {
+        let expected = if isa.has_bf16() { &in_bf16 } else { &plain };
+        for (expected, actual) in expected.iter().zip(run(isa)) {
+            assert_same(expected, &actual, isa.word());
         }
+    }
+}
+
+/// Whether prompts, and all else, are computed in bf16 where an instruction set does that.
+fn assert_in_bf16(source: &ModelSource, [prompts, answers]: [bool; 2]) {
+    let run = |isa, prompts| {
+        run(&cpu(source, 2, Some(isa)), &Schedule { prompts, ..Schedule::new(8, 16) })
+    };
+    assert_eq!(run(Isa::ScalarAmx, true) != run(Isa::Scalar, true), prompts);
+    assert_eq!(run(Isa::ScalarAmx, false) != run(Isa::Scalar, false), answers);
+}
+
+#[test]
+fn what_is_computed_in_bf16_follows_from_the_weights() {
+    for (dtype, in_bf16) in [
+        (GgmlDType::Q4_1, [true, false]),
+        (GgmlDType::BF16, [true, true]),
+        (GgmlDType::F16, [false, false]),
+        (GgmlDType::F32, [false, false]),
+    ] {
+        assert_in_bf16(&gguf(&Tiny::llama(2, false), dtype).1, in_bf16);
     }
 }
 
@@ -217,7 +249,7 @@ fn a_prefix_that_was_taken_over_gives_the_bits_of_one_that_was_computed() {
 #[test]
 fn logits_stay_close_to_exact_ones() {
     // int8 activations: about half a percent of rounding in each matrix; with weights in bf16 at most
-    // those of prompts are rounded, to bf16
+    // to bf16
     for (dtype, bound) in [
         (GgmlDType::Q4_0, 0.03),
         (GgmlDType::Q4_1, 0.03),
@@ -246,6 +278,10 @@ fn logits_stay_close_to_exact_ones() {
 fn the_best_token_is_the_greatest_logit_and_unwanted_rows_change_nothing() {
     let (_folder, source) = gguf(&Tiny::llama(2, true), GgmlDType::Q4_1);
     unwanted_rows_change_nothing(&cpu(&source, 3, None));
+    for dtype in [GgmlDType::Q4_1, GgmlDType::BF16] {
+        let (_folder, source) = gguf(&Tiny::llama(2, true), dtype);
+        unwanted_rows_change_nothing(&cpu(&source, 2, Some(Isa::ScalarAmx)));
+    }
     let candle = LoadOptions { kernels: Kernels::Own, ..LoadOptions::default() };
     unwanted_rows_change_nothing(&load(&source, &candle).unwrap().runner);
 }
@@ -295,6 +331,40 @@ fn unwanted_rows_change_nothing(runner: &AnyRunner) {
     }
 }
 
+#[test]
+fn many_rows_that_want_the_best_token_alone_get_the_greatest_of_all_logits() {
+    // so many find it by way of a sketch of the head where an instruction set has that
+    for (isa, dtype) in [None, Some(Isa::ScalarAmx)]
+        .into_iter()
+        .flat_map(|isa| [GgmlDType::Q4_1, GgmlDType::BF16, GgmlDType::F32].map(|it| (isa, it)))
+    {
+        let (_folder, source) = gguf(&Tiny::llama(2, true), dtype);
+        let runner = cpu(&source, 2, isa);
+        let pass = |want| {
+            let mut cache = runner.new_cache(CAPACITY).unwrap();
+            cache.resize(50).unwrap();
+            let row = |slot: usize| {
+                let (token, prompt) = ((slot * 7 % VOCAB) as u32, slot.is_multiple_of(3));
+                Row { slot, position: 0, token, prompt, want }
+            };
+            let mut answers = Answers::default();
+            runner
+                .forward(&mut cache, &(0..50).map(row).collect::<Vec<_>>(), &mut answers)
+                .unwrap();
+            answers
+        };
+        let (logits, best) = (pass(Want::Logits), pass(Want::Best));
+        for (row, (logits, best)) in logits.iter().zip(best.iter()).enumerate() {
+            let (Answer::Logits(logits), Answer::Best(best)) = (logits, best) else {
+                panic!("not what was wanted")
+            };
+            let greatest = logits.iter().copied().fold(f32::MIN, f32::max);
+            let first = logits.iter().position(|logit| *logit == greatest);
+            assert_eq!(best.map(|id| id as usize), first, "{isa:?}, {dtype:?}, row {row}");
+        }
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(12))]
 
@@ -305,10 +375,12 @@ proptest! {
         order in Just((0..ROWS).collect::<Vec<_>>()).prop_shuffle(),
         threads in 1usize..4,
     ) {
-        let (_folder, source) = gguf(&Tiny::llama(2, true), GgmlDType::Q4_1);
-        let runner = cpu(&source, threads, None);
-        let alone = run(&cpu(&source, 1, None), &Schedule::new(1, CAPACITY));
-        assert_same(&alone, &run(&runner, &Schedule { slots, chunk, order, prompts: true }), "any schedule");
+        let schedule = Schedule { slots, chunk, order, prompts: true };
+        for dtype in [GgmlDType::Q4_1, GgmlDType::BF16] {
+            let (_folder, source) = gguf(&Tiny::llama(2, true), dtype);
+            let alone = run(&cpu(&source, 1, None), &Schedule::new(1, CAPACITY));
+            assert_same(&alone, &run(&cpu(&source, threads, None), &schedule), "any schedule");
+        }
     }
 }
 
@@ -358,11 +430,11 @@ fn smollm2_writes_the_same_tokens_one_row_at_a_time_and_32_at_a_time() {
     let runner = cpu(&source, 2, None);
     let alone = greedy(&runner, 32, 1, 24);
     assert_eq!(alone, greedy(&runner, 32, 32, 24));
-    // AMX computes prompts in another arithmetic
-    let sets = Isa::accelerated().filter(|isa| *isa != Isa::Amx);
+    // where prompts are computed in bf16 they may write another text
+    let sets = Isa::accelerated().filter(|isa| !isa.has_bf16());
     let texts: Vec<_> = sets.map(|isa| greedy(&cpu(&source, 1, Some(isa)), 8, 8, 24)).collect();
     assert!(texts.windows(2).all(|pair| pair[0] == pair[1]));
-    assert!(Isa::best() == Isa::Amx || texts.iter().all(|text| *text == alone[..8]));
+    assert!(Isa::best().has_bf16() || texts.iter().all(|text| *text == alone[..8]));
 }
 
 #[test]

@@ -262,7 +262,6 @@ impl Tail {
     }
 
     /// That of a tile.
-    #[cfg(test)]
     pub fn of(tile: &[u8]) -> Self {
         let values = tile[tile.len() - TAIL..].as_chunks::<4>().0;
         let value = |at: usize| f32::from_le_bytes(values[at]);

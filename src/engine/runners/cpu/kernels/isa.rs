@@ -20,11 +20,13 @@ pub enum Isa {
     Neon,
     /// Plain Rust.
     Scalar,
+    /// Plain Rust that computes what AMX does.
+    ScalarAmx,
 }
 
 impl Isa {
     /// All, in the order in which they are preferred.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::Amx,
         Self::Avx512,
         Self::AvxVnni,
@@ -32,11 +34,13 @@ impl Isa {
         Self::NeonDot,
         Self::Neon,
         Self::Scalar,
+        Self::ScalarAmx,
     ];
 
     /// Those of this machine besides plain Rust, in the order in which they are preferred.
     pub fn accelerated() -> impl Iterator<Item = Self> {
-        Self::ALL.into_iter().filter(|isa| *isa != Self::Scalar && isa.is_available())
+        let plain = [Self::Scalar, Self::ScalarAmx];
+        Self::ALL.into_iter().filter(move |isa| !plain.contains(isa) && isa.is_available())
     }
 
     /// The preferred one of this machine.
@@ -49,6 +53,11 @@ impl Isa {
         self.table().is_some()
     }
 
+    /// Whether it computes in bf16 too: prompts, and what is not quantised.
+    pub fn has_bf16(self) -> bool {
+        self.table().is_some_and(|table| table.bf16.is_some())
+    }
+
     /// Its name on the screen and in the report.
     pub fn word(self) -> &'static str {
         match self {
@@ -59,6 +68,7 @@ impl Isa {
             Self::NeonDot => "neon-dotprod",
             Self::Neon => "neon",
             Self::Scalar => "scalar",
+            Self::ScalarAmx => "scalar-amx",
         }
     }
 
@@ -78,6 +88,7 @@ impl Isa {
             #[cfg(all(target_arch = "aarch64", target_endian = "little"))]
             Self::Neon => Some(&super::neon::KERNELS),
             Self::Scalar => Some(&scalar::KERNELS),
+            Self::ScalarAmx => Some(&scalar::LIKE_AMX),
             #[allow(unreachable_patterns, reason = "the sets of other architectures")]
             Self::Amx | Self::Avx512 | Self::AvxVnni | Self::Avx2 | Self::NeonDot | Self::Neon => {
                 None

@@ -119,11 +119,11 @@ impl Multiplier {
             unreachable!("{forms:?} are multiplied one by one")
         };
         let Spread { room, tiles, .. } = &mut self.spread;
-        assert!(calls.iter().all(|call| call.blocks <= room.blocks), "no room was reserved");
         let tiles_of_calls = [calls[0].weights, calls[calls.len() - 1].weights];
         let mut weights = tiles_of_calls;
         for (number, (form, call)) in forms.iter().zip(calls).enumerate() {
             let Some(spread) = pairs.spread[*form as usize] else { continue };
+            assert!(call.blocks <= room.blocks, "no room was reserved");
             let place = room.place.wrapping_add(number * call.blocks * PAIRS);
             if *tiles != tiles_of_calls {
                 spread(call, place);

@@ -1,10 +1,16 @@
 //! The definition of every operation, in plain Rust, for any machine.
-#![allow(unsafe_op_in_unsafe_fn, reason = "the contract of every function is that of Simd")]
+#![allow(
+    unsafe_op_in_unsafe_fn,
+    reason = "the contract of every function is that of its trait or type"
+)]
 
 use half::{bf16, f16};
 
 use super::simd::{BEGIN, LANES, Products, Simd, tree};
-use super::table::kernels;
+use super::table::{Kernels, kernels};
+
+mod pairs;
+mod sketch;
 
 /// Plain Rust.
 #[derive(Clone, Copy)]
@@ -230,3 +236,7 @@ unsafe fn dot(
 }
 
 kernels!(Scalar, [], [1, 2]);
+
+/// The table that computes what AMX does.
+pub(super) static LIKE_AMX: Kernels =
+    Kernels { bf16: Some(&pairs::KERNELS), sketches: Some(&sketch::SKETCHES), ..KERNELS };

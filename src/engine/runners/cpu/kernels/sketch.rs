@@ -25,7 +25,6 @@ use crate::engine::runners::cpu::sketch::{DEPTH, Shape, Sketch};
 
 /// The greatest number that an element is rounded to where it has 16 bits: its high byte, times 256, and its
 /// low one are then signed bytes.
-#[cfg_attr(not(target_arch = "x86_64"), allow(dead_code, reason = "only x86-64 has kernels"))]
 pub(super) const MOST_FINE: f32 = 32_639.0;
 /// What rounding leaves of an element at most, in its row's unit: a half, and what is rounded on the way.
 const LEFT: f32 = 0.52;
@@ -62,7 +61,6 @@ pub(super) type RoundFn = unsafe fn(&RoundCall) -> Rounded;
 /// # Safety
 /// `row`, `order` and `factors` are as long as the shape is deep, and `order` has places of the row;
 /// `arranged` is good for as many. `place` is that of a row in a panel that is there as a whole.
-#[cfg_attr(not(target_arch = "x86_64"), allow(dead_code, reason = "only x86-64 has kernels"))]
 #[derive(Clone, Copy)]
 pub(super) struct RoundCall {
     pub row: *const f32,
@@ -93,7 +91,6 @@ pub(super) type BoundFn = unsafe fn(&BoundCall);
 /// # Safety
 /// `tiles` are tiles of a sketch of this shape, `rows` has panels of it, one after the other; `lengths`
 /// and `bounds` are good for their rows.
-#[cfg_attr(not(target_arch = "x86_64"), allow(dead_code, reason = "only x86-64 has kernels"))]
 #[derive(Clone, Copy)]
 pub(super) struct BoundCall {
     pub tiles: [*const u8; TOGETHER],

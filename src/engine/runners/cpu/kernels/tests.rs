@@ -324,6 +324,10 @@ proptest! {
 
 /// An element of a quantised tile.
 fn element(form: Form, tile: &[u8], blocks: usize, column: usize, k: usize) -> f64 {
+    if form == Form::Bf16 {
+        let at = 2 * (k / 2 * 2 * COLUMNS + 2 * column + k % 2);
+        return half::bf16::from_le_bytes([tile[at], tile[at + 1]]).to_f64();
+    }
     let (q, [d, m]) = number(form, tile, blocks, column, k);
     d * q + m
 }

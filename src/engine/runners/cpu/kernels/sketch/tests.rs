@@ -6,96 +6,12 @@ use super::*;
 use crate::engine::runners::cpu::activations::Wanted;
 use crate::engine::runners::cpu::form::BLOCK;
 use crate::engine::runners::cpu::kernels::isa::Isa;
-use crate::engine::runners::cpu::kernels::scalar;
-use crate::engine::runners::cpu::kernels::simd::{LANES, tree};
-use crate::engine::runners::cpu::kernels::table::Kernels;
 use crate::engine::runners::cpu::matrix::Matrix;
 use crate::engine::runners::cpu::pack::tests::matrices;
 use crate::engine::runners::cpu::pack::{Layout, Part, Source};
-use crate::engine::runners::cpu::sketch::{LEAST, MOST, SQUARE, Tail};
+use crate::engine::runners::cpu::sketch::LEAST;
 use crate::engine::runners::cpu::weights::Weights;
 use crate::engine::weights::{RowOrder, TensorFiles};
-
-/// The kernels in plain Rust, for any machine.
-static PLAIN: Sketches = Sketches { rows: 1, begin: nothing, end: nothing, round, bound };
-
-static SKETCHING: Kernels = Kernels { sketches: Some(&PLAIN), ..scalar::KERNELS };
-
-unsafe fn nothing() {}
-
-unsafe fn round(call: &RoundCall) -> Rounded {
-    let (shape, depth) = (call.shape, call.shape.depth());
-    // SAFETY: the caller has these numbers and this room.
-    let (x, place) = unsafe {
-        let x: Vec<f32> = (0..depth)
-            .map(|at| *call.row.add(*call.order.add(at) as usize) * *call.factors.add(at))
-            .collect();
-        (x, call.place)
-    };
-    let greatest = |x: &[f32]| x.iter().fold(0.0, |greatest, x| f32::max(x.abs(), greatest));
-    let (fine, coarse) = x.split_at(shape.fine * DEPTH);
-    let (fine, coarse) = (greatest(fine), greatest(coarse));
-    let has_unit = (LEAST..=1.0 / LEAST).contains(&f32::max(fine, coarse));
-    let unit = if has_unit { f32::max(fine / MOST_FINE, coarse / MOST) } else { 0.0 };
-    let mut squares = [0.0f32; LANES];
-    for (at, x) in x.iter().enumerate() {
-        let factor = if has_unit { 1.0 / unit } else { 0.0 };
-        let number = (x * factor).round_ties_even();
-        squares[at % LANES] = number.mul_add(number, squares[at % LANES]);
-        let number = number as i32;
-        let high = (number + 128) >> 8;
-        let place = place.wrapping_add(at / DEPTH * ROUNDED + at % DEPTH);
-        // SAFETY: these bytes are the row's.
-        unsafe {
-            *place = (number - 256 * high) as u8;
-            if at < shape.fine * DEPTH {
-                *place.add(shape.squares * ROUNDED) = high as u8;
-            }
-        }
-    }
-    Rounded { unit, length: tree(squares, |a, b| a + b).sqrt() }
-}
-
-unsafe fn bound(call: &BoundCall) {
-    let shape = call.shape;
-    for (tile, bounds) in call.tiles.into_iter().zip(call.bounds) {
-        // SAFETY: the tile is whole.
-        let tile = unsafe { std::slice::from_raw_parts(tile, shape.tile_bytes()) };
-        let tail = Tail::of(tile);
-        for row in 0..TOGETHER * PANEL_ROWS {
-            let panel = row / PANEL_ROWS * panel_bytes(shape) + row % PANEL_ROWS * DEPTH;
-            // SAFETY: the panels are whole.
-            let byte = |square: usize, k: usize| unsafe {
-                i32::from(*call.rows.add(panel + square * ROUNDED + k).cast::<i8>())
-            };
-            let mut greatest = f32::NEG_INFINITY;
-            for column in 0..COLUMNS {
-                let (mut low, mut high) = (0, 0);
-                for at in 0..shape.depth() {
-                    let (square, k) = (at / DEPTH, at % DEPTH);
-                    let weight = tile[square * SQUARE + k / 4 * 4 * COLUMNS + 4 * column + k % 4];
-                    let weight = i32::from(weight as i8);
-                    low += weight * byte(square, k);
-                    if square < shape.fine {
-                        high += weight * byte(shape.squares + square, k);
-                    }
-                }
-                let sum = (high as f32).mul_add(256.0, low as f32);
-                greatest = f32::max(greatest, sum * tail.scales[column]);
-            }
-            // SAFETY: there is a length and a bound for each row.
-            unsafe {
-                let left = call.left * tail.length;
-                *bounds.add(row) = greatest + (*call.lengths.add(row)).mul_add(tail.error, left);
-            }
-        }
-    }
-}
-
-/// The kernels of this machine, where it has them.
-fn of_this_machine() -> Option<Isa> {
-    Some(Isa::best()).filter(|isa| isa.table().is_some_and(|table| table.sketches.is_some()))
-}
 
 /// Numbers between -1 and 1, a few of them 30 times as large.
 fn number(seed: usize, at: usize) -> f32 {
@@ -186,11 +102,15 @@ fn rows(seed: usize, count: usize, inputs: usize) -> Vec<Vec<f32>> {
     (0..count).map(|row| (0..inputs).map(|at| number(seed + row, at)).collect()).collect()
 }
 
-/// The crews that have kernels for sketches.
-fn crews(threads: usize) -> Vec<Crew> {
-    let plain = Crew::with(threads, Isa::Scalar, &SKETCHING).unwrap();
-    let own = of_this_machine().map(|isa| Crew::new(threads, isa).unwrap());
-    [Some(plain), own].into_iter().flatten().collect()
+/// The crews that have kernels for sketches; where a head of this type is multiplied in bf16, those that do.
+fn crews(threads: usize, dtype: GgmlDType) -> Vec<Crew> {
+    let has = |isa: &Isa| isa.table().is_some_and(|it| it.sketches.is_some());
+    let crew = |isa| {
+        let mut crew = Crew::new(threads, isa).unwrap();
+        crew.compute_in_bf16(dtype == GgmlDType::BF16);
+        crew
+    };
+    Isa::ALL.into_iter().filter(has).map(crew).collect()
 }
 
 const TYPES: [GgmlDType; 8] = [
@@ -216,7 +136,7 @@ fn the_best_tokens_are_those_of_all_products_and_no_logit_exceeds_its_bound() {
         for (threads, count) in [(1, 1), (2, 16), (3, 17), (2, 33), (1, 70)] {
             let head = Head::new(&files, threads);
             let rows = rows(which + 100, count, inputs);
-            for mut crew in crews(threads) {
+            for mut crew in crews(threads, dtype) {
                 let (found, bounds) = head.best(&mut crew, &rows);
                 let logits = head.logits(&mut crew, &rows);
                 for (row, logits) in logits.iter().enumerate() {
@@ -248,16 +168,17 @@ fn rows_and_columns_that_are_no_common_numbers_are_found_all_the_same() {
         all[at].fill(odd);
         all[ODD.len() + at][3] = odd;
     }
-    for dtype in [GgmlDType::F32, GgmlDType::Q8_0, GgmlDType::Q4_1] {
+    for dtype in [GgmlDType::F32, GgmlDType::BF16, GgmlDType::Q8_0, GgmlDType::Q4_1] {
         // what a file of f16 scales holds
-        let held = |odd: &f32| dtype == GgmlDType::F32 || odd.abs() < 1e5;
+        let wide = matches!(dtype, GgmlDType::F32 | GgmlDType::BF16);
+        let held = |odd: &f32| wide || odd.abs() < 1e5;
         for (at, odd) in ODD.into_iter().enumerate().filter(|(_, odd)| held(odd)) {
             let value = |_, at_element: usize| match at_element / inputs {
                 token if token == 40 + at || token % 5 == 1 => odd,
                 token => number(token, at_element % inputs),
             };
             let head = Head::new(&matrices(inputs, [(dtype, vocabulary)], value), 2);
-            for mut crew in crews(2) {
+            for mut crew in crews(2, dtype) {
                 let (found, _) = head.best(&mut crew, &all);
                 let logits = head.logits(&mut crew, &all);
                 for (row, logits) in logits.iter().enumerate() {
@@ -275,13 +196,15 @@ fn found_and_greatest(tokens: &[(usize, [f32; 2])], row: [f32; 2]) {
         Some((_, values)) => values.get(at % inputs).copied().unwrap_or(0.0),
         None => 0.0,
     };
-    let head = Head::new(&matrices(inputs, [(GgmlDType::F32, 32)], value), 1);
     let mut wide = vec![0.0; inputs];
     wide[..2].copy_from_slice(&row);
-    for mut crew in crews(1) {
-        let (found, _) = head.best(&mut crew, std::slice::from_ref(&wide));
-        let logits = head.logits(&mut crew, std::slice::from_ref(&wide));
-        assert_eq!(found[0], greatest(&logits[0]), "{tokens:?} {row:?}");
+    for dtype in [GgmlDType::F32, GgmlDType::BF16] {
+        let head = Head::new(&matrices(inputs, [(dtype, 32)], value), 1);
+        for mut crew in crews(1, dtype) {
+            let (found, _) = head.best(&mut crew, std::slice::from_ref(&wide));
+            let logits = head.logits(&mut crew, std::slice::from_ref(&wide));
+            assert_eq!(found[0], greatest(&logits[0]), "{dtype:?} {tokens:?} {row:?}");
+        }
     }
 }
 
@@ -306,7 +229,7 @@ fn columns_that_cancel_out_have_bounds_for_what_their_kernels_round() {
     let head = Head::new(&matrices(inputs, [(GgmlDType::Q4_1, vocabulary)], value), 1);
     let mut rows = rows(5, 20, inputs);
     rows.iter_mut().for_each(|row| row.iter_mut().step_by(BLOCK).for_each(|x| *x = 0.0));
-    for mut crew in crews(1) {
+    for mut crew in crews(1, GgmlDType::Q4_1) {
         let (found, bounds) = head.best(&mut crew, &rows);
         for (row, logits) in head.logits(&mut crew, &rows).iter().enumerate() {
             assert_eq!(found[row], greatest(logits));
@@ -321,12 +244,12 @@ fn columns_that_cancel_out_have_bounds_for_what_their_kernels_round() {
 #[test]
 fn a_row_that_is_not_all_numbers_is_multiplied_with_all_tiles_where_kernels_see_that() {
     let (inputs, vocabulary) = (2 * BLOCK, 16 * 9);
-    for dtype in [GgmlDType::Q4_1, GgmlDType::Q8_0, GgmlDType::F32] {
+    for dtype in [GgmlDType::Q4_1, GgmlDType::Q8_0, GgmlDType::F32, GgmlDType::BF16] {
         let value = |_, at: usize| number(at / inputs, at % inputs);
         let head = Head::new(&matrices(inputs, [(dtype, vocabulary)], value), 1);
         let mut rows = rows(7, 40, inputs);
         rows.iter_mut().enumerate().for_each(|(at, row)| row[at] = f32::NAN);
-        for mut crew in crews(1) {
+        for mut crew in crews(1, dtype) {
             let (found, bounds) = head.best(&mut crew, &rows);
             for (row, logits) in head.logits(&mut crew, &rows).iter().enumerate() {
                 assert_eq!(found[row], greatest(logits), "{dtype:?}, row {row}");
@@ -345,7 +268,7 @@ fn there_may_be_more_threads_than_tiles() {
     let value = |_, at: usize| number(at / inputs, at % inputs);
     let head = Head::new(&matrices(inputs, [(GgmlDType::Q8_0, vocabulary)], value), 5);
     let rows = rows(9, 70, inputs);
-    for mut crew in crews(5) {
+    for mut crew in crews(5, GgmlDType::Q8_0) {
         let (found, _) = head.best(&mut crew, &rows);
         let logits = head.logits(&mut crew, &rows);
         assert!(found.iter().zip(&logits).all(|(found, logits)| *found == greatest(logits)));
@@ -374,7 +297,7 @@ fn a_bound_is_all_but_reached_where_a_row_goes_along_what_rounding_left_of_a_col
     };
     let head = Head::new(&matrices(inputs, [(GgmlDType::F32, inputs)], value), 1);
     let row: Vec<f32> = (0..inputs).map(|k| if k == 0 { 1.0 } else { sign(k) }).collect();
-    for mut crew in crews(1) {
+    for mut crew in crews(1, GgmlDType::F32) {
         let [bound, logit] = bound_and_logit(&mut crew, &head, &row);
         let possible = LEFT * inputs as f32;
         assert!(bound >= logit && bound - logit < 0.2 * possible, "{bound} {logit} {possible}");
@@ -390,7 +313,7 @@ fn a_bound_is_all_but_reached_where_a_column_goes_along_what_rounding_left_of_a_
     // the greatest of those with eight bits says what the row's unit is
     let last = head.sketch.order[inputs - 1] as usize;
     row[last] = 127.0 * sign(last);
-    for mut crew in crews(1) {
+    for mut crew in crews(1, GgmlDType::F32) {
         let [bound, logit] = bound_and_logit(&mut crew, &head, &row);
         let possible = 0.5 * inputs as f32;
         assert!(bound >= logit && bound - logit < 0.15 * possible, "{bound} {logit} {possible}");

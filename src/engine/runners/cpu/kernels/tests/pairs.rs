@@ -1,17 +1,15 @@
-//! Products in bf16: their definition in plain Rust against the numbers themselves, and the kernels of a
+//! Products in bf16: the definition in plain Rust against the numbers themselves, and the kernels of a
 //! machine that has them against the definition, bit for bit.
 
 use std::ops::Range;
 
 use candle_core::quantized::GgmlDType;
-use half::bf16;
 
 use super::*;
 use crate::engine::runners::cpu::activations::{Activations, Wanted};
 use crate::engine::runners::cpu::kernels::crew::Crew;
 use crate::engine::runners::cpu::kernels::gate::Activation;
 use crate::engine::runners::cpu::kernels::multiply::Then;
-use crate::engine::runners::cpu::kernels::pairs::{self, PAIRS, Pairs};
 use crate::engine::runners::cpu::matrix::Matrix;
 use crate::engine::runners::cpu::pack::tests::matrices;
 use crate::engine::runners::cpu::pack::{Layout, Part, Source};
@@ -22,112 +20,9 @@ use crate::engine::weights::{RowOrder, TensorFiles};
 const PAIRED: [Form; 7] =
     [Form::U4, Form::U4Super, Form::U8, Form::U8Min, Form::U8MinSuper, Form::U8Halves, Form::Bf16];
 
-/// The definition, as kernels of any machine.
-static PLAIN: Pairs = Pairs {
-    begin: nothing,
-    end: nothing,
-    spread: [
-        Some(spread::<0>),
-        Some(spread::<1>),
-        Some(spread::<2>),
-        Some(spread::<3>),
-        Some(spread::<4>),
-        Some(spread::<5>),
-        None,
-        None,
-        None,
-    ],
-    multiply: multiply_calls,
-};
-
-static DEFINITION: Kernels =
-    Kernels { pairs: Some(&PLAIN), quantise: round, record: pairs::RECORD, ..scalar::KERNELS };
-
-/// The kernels of an instruction set whose prompts are computed as the definition says.
-static TELLING: Kernels = Kernels { bf16: Some(&DEFINITION), ..scalar::KERNELS };
-
-unsafe fn nothing() {}
-
-/// To the nearest bf16, even ones on ties; numbers too small to be normal are 0.
-fn rounded(x: f32) -> bf16 {
-    bf16::from_f32(if x.abs() < f32::MIN_POSITIVE { 0.0f32.copysign(x) } else { x })
-}
-
-unsafe fn round(x: *const f32, blocks: usize, record: *mut u8, stride: usize) {
-    for block in 0..blocks {
-        // SAFETY: there are so many blocks and records.
-        let (x, record) = unsafe {
-            let x = x.add(block * BLOCK).cast::<[f32; BLOCK]>().read_unaligned();
-            (x, record.add(block * stride).cast::<[bf16; BLOCK]>())
-        };
-        // SAFETY: as above.
-        unsafe { record.write_unaligned(x.map(rounded)) };
-    }
-}
-
-/// Of the form with this number.
-unsafe fn spread<const FORM: usize>(call: &TileCall, to: *mut u8) {
-    let form = PAIRED[FORM];
-    // SAFETY: the tile is whole, and there is room for its pairs.
-    let (tile, to) = unsafe {
-        let tile = std::slice::from_raw_parts(call.weights, form.tile_bytes(call.blocks));
-        (tile, std::slice::from_raw_parts_mut(to, call.blocks * PAIRS))
-    };
-    for (at, place) in to.chunks_exact_mut(2).enumerate() {
-        let (pair, column, odd) = (at / 2 / COLUMNS, at / 2 % COLUMNS, at % 2);
-        let weight = weight(form, tile, call.blocks, column, 2 * pair + odd);
-        place.copy_from_slice(&rounded(weight).to_le_bytes());
-    }
-}
-
-/// An element as kernels compute it: as a float that is 128 or 384 more than its number, times d, or as
-/// it is.
-fn weight(form: Form, tile: &[u8], blocks: usize, column: usize, k: usize) -> f32 {
-    if form == Form::Bf16 {
-        let at = 2 * (k / 2 * 2 * COLUMNS + 2 * column + k % 2);
-        return bf16::from_le_bytes([tile[at], tile[at + 1]]).to_f32();
-    }
-    let (q, [d, m]) = number(form, tile, blocks, column, k);
-    let (d, m) = (d as f32, m as f32);
-    let more = if matches!(form, Form::U4 | Form::U4Super) { 128.0 } else { 384.0 };
-    (q as f32 + more).mul_add(d, (-d).mul_add(more, m))
-}
-
-unsafe fn multiply_calls(calls: &[TileCall], weights: [*const u8; 2], rows: usize) {
-    for (call, weights) in calls.iter().zip(weights) {
-        for row in 0..rows {
-            // SAFETY: the call has these rows and columns, and pairs.
-            unsafe { multiply_row(call, weights, row) };
-        }
-    }
-}
-
-/// Each block's even and odd elements are summed by themselves.
-unsafe fn multiply_row(call: &TileCall, weights: *const u8, row: usize) {
-    let panel = row / PANEL_ROWS * call.blocks * PANEL_ROWS + row % PANEL_ROWS;
-    let base = call.base.wrapping_add(row * call.base_stride);
-    for column in 0..COLUMNS {
-        let mut total = 0.0f32;
-        for block in 0..call.blocks {
-            let record = (panel + block * PANEL_ROWS) * pairs::RECORD;
-            let mut sums = [0.0f32; 2];
-            for k in 0..BLOCK {
-                // SAFETY: the caller has these rows and weights.
-                let (x, w) = unsafe {
-                    let at = ((block * BLOCK / 2 + k / 2) * COLUMNS + column) * 2 + k % 2;
-                    let x = call.input.add(record + 2 * k).cast::<bf16>().read_unaligned();
-                    (x, weights.add(2 * at).cast::<bf16>().read_unaligned())
-                };
-                sums[k % 2] += x.to_f32() * w.to_f32();
-            }
-            total += sums[0] + sums[1];
-        }
-        // SAFETY: the result and the base have this place.
-        unsafe {
-            let base = if base.is_null() { 0.0 } else { *base.add(column) };
-            *call.out.add(row * call.out_stride + column) = base + total;
-        }
-    }
+/// The definition.
+fn definition() -> &'static Kernels {
+    Isa::ScalarAmx.table().and_then(|table| table.bf16).expect("plain Rust has it")
 }
 
 /// The kernels of this machine, where it has them.
@@ -200,15 +95,12 @@ fn products_in_bf16_are_those_of_the_numbers() {
         let (blocks, rows) = (2 * SUPER + 4, 2);
         let tile = tile(form, blocks, 5);
         let x = floats(9, rows * blocks * BLOCK);
-        let input = panels(&DEFINITION, &x, blocks);
-        let product = &products(&DEFINITION, &[(form, &tile)], &input, blocks, rows, None)[0];
+        let input = panels(definition(), &x, blocks);
+        let product = &products(definition(), &[(form, &tile)], &input, blocks, rows, None)[0];
         for (row, x) in x.chunks(blocks * BLOCK).enumerate() {
             for column in 0..COLUMNS {
                 let product = f32::from_bits(product[row * (COLUMNS + 3) + column]);
-                let element = |k: usize| match form {
-                    Form::Bf16 => f64::from(weight(form, &tile, blocks, column, k)),
-                    _ => element(form, &tile, blocks, column, k),
-                };
+                let element = |k: usize| element(form, &tile, blocks, column, k);
                 let expected: f64 = (0..x.len()).map(|k| f64::from(x[k]) * element(k)).sum();
                 let size: f64 = (0..x.len()).map(|k| (f64::from(x[k]) * element(k)).abs()).sum();
                 let off = (f64::from(product) - expected).abs();
@@ -238,7 +130,7 @@ fn a_machine_that_multiplies_bf16_gives_the_bits_of_the_definition() {
                     };
                     for kernels in of_this_machine() {
                         let told = format!("{form:?}, {second:?}, {rows} rows, {blocks} blocks");
-                        assert!(run(kernels) == run(&DEFINITION), "{told}");
+                        assert!(run(kernels) == run(definition()), "{told}");
                     }
                 }
             }
@@ -254,7 +146,36 @@ fn odd_numbers_are_rounded_to_bf16_as_the_definition_says() {
     x[..edges.len()].copy_from_slice(&edges);
     x[40..40 + ties.len()].copy_from_slice(&ties);
     for kernels in of_this_machine() {
-        assert_eq!(panels(kernels, &x, 3), panels(&DEFINITION, &x, 3));
+        assert_eq!(panels(kernels, &x, 3), panels(definition(), &x, 3));
+    }
+}
+
+#[test]
+fn odd_numbers_are_multiplied_as_the_definition_says() {
+    let blocks = 2;
+    let odd = [0.0, 1e-45, 3e-39, f32::MIN_POSITIVE, 1e-30, 1e-20, 1.0, 1e20, 3e38, f32::INFINITY];
+    let mut x = floats(5, odd.len() * odd.len() * blocks * BLOCK);
+    let mut tile = tile(Form::Bf16, blocks, 6);
+    // each beside each, in an even and an odd element of any columns
+    for (row, x) in x.chunks_mut(blocks * BLOCK).enumerate() {
+        (x[4], x[5], x[40]) = (odd[row % odd.len()], -odd[row / odd.len()], odd[row % odd.len()]);
+    }
+    for (column, odd) in (0..).zip(odd) {
+        for k in [4, 5, 40] {
+            let at = 2 * (k / 2 * 2 * COLUMNS + 2 * column + k % 2);
+            tile[at..at + 2].copy_from_slice(&half::bf16::from_f32(odd).to_le_bytes());
+        }
+    }
+    let run = |kernels: &'static Kernels| {
+        let input = panels(kernels, &x, blocks);
+        let form = [(Form::Bf16, &tile[..])];
+        let bits = products(kernels, &form, &input, blocks, odd.len() * odd.len(), None).remove(0);
+        // what is not a number may be so in several ways
+        let numbers = bits.into_iter().map(f32::from_bits);
+        numbers.map(|x| if x.is_nan() { None } else { Some(x.to_bits()) }).collect::<Vec<_>>()
+    };
+    for kernels in of_this_machine() {
+        assert!(run(kernels) == run(definition()));
     }
 }
 
@@ -263,7 +184,7 @@ fn a_row_in_bf16_does_not_depend_on_the_rows_beside_it() {
     let (blocks, form) = (SUPER, Form::U4);
     let x = floats(1, 40 * blocks * BLOCK);
     let tile = tile(form, blocks, 2);
-    for kernels in of_this_machine().chain([&DEFINITION]) {
+    for kernels in of_this_machine().chain([definition()]) {
         let run = |x: &[f32]| {
             let input = panels(kernels, x, blocks);
             let rows = x.len() / BLOCK / blocks;
@@ -298,12 +219,10 @@ fn product(files: &TensorFiles, name: &str, x: &[f32]) -> Vec<f64> {
     rows.collect()
 }
 
-/// Crews that compute prompts in bf16, with so many threads.
+/// Crews that compute in bf16, with so many threads; the last one in plain Rust.
 fn crews(threads: usize) -> impl Iterator<Item = Crew> {
-    let machine = Isa::accelerated().filter(|isa| isa.table().is_some_and(|t| t.bf16.is_some()));
-    let machine = machine.filter_map(|isa| Some((isa, isa.table()?)));
-    machine.chain([(Isa::Scalar, &TELLING)]).map(move |(isa, kernels)| {
-        let mut crew = Crew::with(threads, isa, kernels).unwrap();
+    Isa::ALL.into_iter().filter(|isa| isa.has_bf16()).map(move |isa| {
+        let mut crew = Crew::new(threads, isa).unwrap();
         crew.reserve_spread(INPUTS).unwrap();
         crew.reserve(Crew::gate_scratch(ROWS)).unwrap();
         crew.compute_in_bf16(true);
@@ -407,7 +326,7 @@ fn weights_in_bf16_are_multiplied_with_rounded_rows() {
         let mut out = Matrix::zeros(ROWS, *linear.columns.last().unwrap()).unwrap();
         crew.multiply(&linear, &weights, &input, ROWS, &mut out, Then::Store(None));
         for (row, x) in floats(77, ROWS * INPUTS).chunks(INPUTS).enumerate() {
-            let x: Vec<f32> = x.iter().map(|x| rounded(*x).to_f32()).collect();
+            let x: Vec<f32> = x.iter().map(|x| half::bf16::from_f32(*x).to_f32()).collect();
             for (actual, expected) in out.row(row).iter().zip(product(&files, "m0", &x)) {
                 // rows that are not rounded are some thousandths off
                 assert!((f64::from(*actual) - expected).abs() < 1e-4, "{actual}, not {expected}");
