@@ -378,19 +378,28 @@ pub(super) unsafe fn dense<S: Simd, D: Dense, const R: usize>(call: &TileCall) {
     let mut ahead = Ahead::new(call);
     for _ in 0..call.blocks {
         ahead.step();
-        for _ in 0..BLOCK / 2 {
-            let rows = D::load::<S>(weights);
-            for (k, row) in rows.iter().enumerate() {
-                for (r, total) in totals.iter_mut().enumerate() {
-                    let x = S::splat(*input.add(r * call.input_stride + k));
-                    *total = S::fma(x, *row, *total);
-                }
-            }
-            weights = weights.add(2 * D::FORM.block_bytes() / BLOCK);
-            input = input.add(2);
+        for k in (0..BLOCK).step_by(2) {
+            let [first, second] = D::load::<S>(weights.add(k * D::FORM.block_bytes() / BLOCK));
+            add_element::<S, R>(&mut totals, first, input.add(k), call.input_stride);
+            add_element::<S, R>(&mut totals, second, input.add(k + 1), call.input_stride);
         }
+        weights = weights.add(D::FORM.block_bytes());
+        input = input.add(BLOCK);
     }
     for (row, total) in totals.iter().enumerate() {
         finish::<S>(call, row, *total);
+    }
+}
+
+/// Adds the products of a row of 16 columns with an element of each of the rows.
+#[inline(always)]
+unsafe fn add_element<S: Simd, const R: usize>(
+    totals: &mut [S::F; R],
+    weights: S::F,
+    input: *const f32,
+    stride: usize,
+) {
+    for (r, total) in totals.iter_mut().enumerate() {
+        *total = S::fma(S::splat(*input.add(r * stride)), weights, *total);
     }
 }
