@@ -225,7 +225,8 @@ impl Workspace {
             return;
         }
         let all = &head.rows[..head.goals.len()];
-        self.crew.compute_in_bf16(head.in_bf16);
+        // the head is computed alike for all rows
+        self.crew.compute_in_bf16(false);
         self.crew.norm(&head.stream, all, model.normed_by(&model.norm), &mut head.normed);
         let logits = Logits { values: room, stride };
         let task = Task {

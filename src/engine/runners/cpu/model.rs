@@ -51,6 +51,8 @@ pub struct Model {
     pub wanted: WantedInputs,
     /// In which shapes they are where they are computed in bf16.
     pub wanted_in_bf16: WantedInputs,
+    /// In which shapes the head's is, which is computed alike for all rows and never in bf16.
+    pub wanted_by_head: Wanted,
     embedding: Embedding,
 }
 
@@ -88,13 +90,11 @@ pub struct WantedInputs {
     pub attended: Wanted,
     /// Of down.
     pub gated: Wanted,
-    /// Of the head.
-    pub head: Wanted,
 }
 
 impl WantedInputs {
-    /// Whether a layer's matrix wants panels.
-    pub fn panels_in_layers(&self) -> bool {
+    /// Whether a matrix wants panels.
+    pub fn any_panels(&self) -> bool {
         [self.normed, self.attended, self.gated].iter().any(|wanted| wanted.panels)
     }
 }
@@ -141,6 +141,8 @@ impl<'a> Build<'a> {
         let layers = layers.collect::<Result<Vec<_>, _>>()?;
         let stored = self.inventory.head.as_ref().unwrap_or(&self.inventory.embedding);
         let head = layout.linear(&[plain(stored)]);
+        let mut wanted_by_head = Wanted::default();
+        wanted_by_head.add_all(&head, Form::is_quantised);
         Ok(Model {
             heads: Heads { queries: heads, kv: kv_heads, dim: head_dim, exact: self.exact },
             hidden,
@@ -161,8 +163,9 @@ impl<'a> Build<'a> {
             embedding_scale: self.is_gemma().then(|| (hidden as f32).sqrt()),
             norm: self.norm(&self.inventory.norm)?,
             weights: Weights::pack(&layout)?,
-            wanted: wanted(&layers, &head, Form::is_quantised),
-            wanted_in_bf16: wanted(&layers, &head, Form::has_pairs),
+            wanted: wanted(&layers, Form::is_quantised),
+            wanted_in_bf16: wanted(&layers, Form::has_pairs),
+            wanted_by_head,
             layers,
             head,
             embedding: Embedding {
@@ -255,9 +258,8 @@ fn plain(tensor: &StoredTensor) -> Part<'_> {
     Part { tensor, order: RowOrder::Plain }
 }
 
-fn wanted(layers: &[Layer], head: &Linear, in_panels: fn(Form) -> bool) -> WantedInputs {
+fn wanted(layers: &[Layer], in_panels: fn(Form) -> bool) -> WantedInputs {
     let mut wanted = WantedInputs::default();
-    wanted.head.add_all(head, in_panels);
     for layer in layers {
         wanted.normed.add_all(&layer.qkv, in_panels);
         layer.gated.forms.iter().for_each(|form| wanted.normed.add(*form, in_panels));

@@ -36,9 +36,9 @@ pub enum InBf16 {
 impl InBf16 {
     /// Those of a model's layers.
     fn of_layers(model: &Model, crew: &Crew) -> Self {
-        if !crew.has_bf16() || !model.wanted_in_bf16.panels_in_layers() {
+        if !crew.has_bf16() || !model.wanted_in_bf16.any_panels() {
             Self::None
-        } else if model.wanted.panels_in_layers() {
+        } else if model.wanted.any_panels() {
             Self::Prompts
         } else {
             Self::All
@@ -83,8 +83,6 @@ pub struct HeadWorkspace {
     pub(super) rows: Vec<usize>,
     pub(super) goals: Vec<Goal>,
     pub(super) winners: Winners,
-    /// Whether the head is multiplied in bf16.
-    pub(super) in_bf16: bool,
     /// Whether this pass goes by way of the sketch.
     pub(super) sketched: bool,
     pub(super) bounds: Option<Bounds>,
@@ -106,7 +104,6 @@ impl Workspace {
             InBf16::All => (model.wanted_in_bf16, model.wanted_in_bf16),
         };
         let rows = if in_bf16 == InBf16::None { MAX_ROWS } else { MAX_BF16_ROWS };
-        let head = HeadWorkspace::new(model, 1, &crew)?;
         crew.reserve(Crew::gate_scratch(rows).max(hidden + 64))?;
         crew.reserve_spread(queries.max(*hidden).max(*ffn))?;
         Ok(Self {
@@ -131,7 +128,7 @@ impl Workspace {
             bases: Vec::new(),
             in_bf16,
             part: Vec::new(),
-            head,
+            head: HeadWorkspace::new(model, 1)?,
             sketch: OnceCell::new(),
         })
     }
@@ -150,7 +147,7 @@ impl Workspace {
         let answers = wants.clone().count();
         self.crew.reserve(model.heads.scratch(capacity))?;
         if answers > self.head.stream.rows() {
-            self.head = HeadWorkspace::new(model, answers.next_power_of_two(), &self.crew)?;
+            self.head = HeadWorkspace::new(model, answers.next_power_of_two())?;
         }
         let many = wants.all(|want| want == Want::Best) && self.crew.sketches(answers);
         let sketch = many.then(|| self.sketch.get_or_init(|| sketch_of(model)).as_ref()).flatten();
@@ -174,18 +171,13 @@ fn sketch_of(model: &Model) -> Option<Sketch> {
 }
 
 impl HeadWorkspace {
-    fn new(model: &Model, rows: usize, crew: &Crew) -> Result<Self, EngineError> {
-        // alike for all rows, those of prompts too
-        let in_bf16 =
-            crew.has_bf16() && model.wanted_in_bf16.head.panels && !model.wanted.head.panels;
-        let wanted = if in_bf16 { model.wanted_in_bf16 } else { model.wanted };
+    fn new(model: &Model, rows: usize) -> Result<Self, EngineError> {
         Ok(Self {
             stream: Matrix::zeros(rows, model.hidden)?,
-            normed: Activations::new(rows, model.hidden, wanted.head)?,
+            normed: Activations::new(rows, model.hidden, model.wanted_by_head)?,
             rows: (0..rows).collect(),
             goals: Vec::with_capacity(rows),
             winners: Winners::default(),
-            in_bf16,
             sketched: false,
             bounds: None,
         })

@@ -16,7 +16,7 @@ pub struct Crew {
     /// Those that compute now.
     pub(super) kernels: &'static Kernels,
     /// Those of the instruction set.
-    pub(super) table: &'static Kernels,
+    table: &'static Kernels,
     pub(super) scratch: Scratch,
     /// [`Room`] of each thread.
     pub(super) spread: Scratch,

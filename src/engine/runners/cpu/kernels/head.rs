@@ -14,7 +14,6 @@ use super::table::Kernels;
 use crate::engine::runners::cpu::activations::Activations;
 use crate::engine::runners::cpu::form::COLUMNS;
 use crate::engine::runners::cpu::pack::{Linear, Place};
-use crate::engine::runners::cpu::panel::PANEL_ROWS;
 use crate::engine::runners::cpu::weights::Weights;
 
 /// What a row wants of the head.
@@ -178,11 +177,12 @@ impl<'a> Exact<'a> {
         self.task.weights.tiles(owner, tile.offset, tile.bytes).as_ptr()
     }
 
-    /// Multiplies rows of a panel with a tile that is `owner`'s, and has `best`, one for each of the rows,
-    /// take their results.
+    /// Multiplies rows with a tile that is `owner`'s, and has `best`, one for each of the rows, take their
+    /// results.
     ///
     /// # Safety
-    /// The kernels are those of this machine; nobody else has the tile for those that want their logits.
+    /// The kernels are those of this machine; the rows are the first ones of a panel, or one alone; nobody
+    /// else has the tile for those that want their logits.
     #[inline(always)]
     pub unsafe fn multiply(
         &self,
@@ -195,23 +195,18 @@ impl<'a> Exact<'a> {
     ) {
         let (form, weights, place) = (tile.form, self.weights(owner, tile), product.place());
         let ahead = [ahead, Lines::NONE];
-        // in bf16 panels are multiplied from their beginning on
-        let begun = self.kernels.in_bf16() && form.has_pairs();
-        let before = if begun { rows.start % PANEL_ROWS } else { 0 };
-        let from = rows.start - before;
         // SAFETY: the tile is whole, and the input was checked for these rows.
-        unsafe { self.input.multiply(by, Tile { form, weights, place, ahead }, from..rows.end) };
-        let product = &mut product.0[before..];
+        unsafe { self.input.multiply(by, Tile { form, weights, place, ahead }, rows.clone()) };
         // columns that only fill the last tile are no tokens
         let tokens = self.task.vocabulary.saturating_sub(tile.column);
         if tokens < COLUMNS {
-            let values = product.iter_mut();
+            let values = product.0.iter_mut();
             values.for_each(|values| values[tokens..].fill(f32::NEG_INFINITY));
         }
         let number = (tile.column / COLUMNS) as i32;
         // SAFETY: 16 values for each row. Of rows that want their logits nobody asks for the best.
-        unsafe { (self.kernels.best)(product.as_ptr().cast(), number, best) };
-        for (goal, values) in self.task.goals[rows].iter().zip(product.iter()) {
+        unsafe { (self.kernels.best)(product.0.as_ptr().cast(), number, best) };
+        for (goal, values) in self.task.goals[rows].iter().zip(&product.0) {
             let Goal::Logits(row) = goal else { continue };
             let place = self.logits.pointer().wrapping_add(row * self.stride + tile.column);
             // SAFETY: room was checked, and these columns belong to whoever took this tile.

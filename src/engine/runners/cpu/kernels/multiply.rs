@@ -168,19 +168,16 @@ impl Input {
             for block in 0..self.blocks {
                 let number = panel::first_record(row, self.blocks) + block * PANEL_ROWS;
                 let record = self.records.add(number * kernels.record);
-                let to = &mut *to.add(block * BLOCK).cast();
-                numbers &= if kernels.in_bf16() {
-                    widen_bf16(&*record.cast(), to)
-                } else {
-                    widen_record(record, to)
-                };
+                numbers &= widen_record(record, &mut *to.add(block * BLOCK).cast());
             }
             return numbers;
         }
         std::ptr::copy_nonoverlapping(self.floats.add(row * self.stride), to, depth);
-        std::slice::from_raw_parts(to, depth)
-            .iter()
-            .fold(true, |all, value| all & is_number(*value))
+        let mut numbers = true;
+        for value in std::slice::from_raw_parts(to, depth) {
+            numbers &= value.to_bits() & f32::INFINITY.to_bits() != f32::INFINITY.to_bits();
+        }
+        numbers
     }
 
     /// A tile's call for rows from `row` on.
@@ -207,21 +204,6 @@ impl Input {
             ahead: tile.ahead,
         }
     }
-}
-
-/// Whether it is one, and finite.
-fn is_number(value: f32) -> bool {
-    value.to_bits() & f32::INFINITY.to_bits() != f32::INFINITY.to_bits()
-}
-
-/// Widens a record in bf16.
-fn widen_bf16(record: &[[u8; 2]; BLOCK], to: &mut [f32; BLOCK]) -> bool {
-    let mut numbers = true;
-    for (to, bytes) in to.iter_mut().zip(record) {
-        *to = f32::from_bits(u32::from(u16::from_le_bytes(*bytes)) << 16);
-        numbers &= is_number(*to);
-    }
-    numbers
 }
 
 /// Widens a record. What was no number among its elements is none in its header.

@@ -237,7 +237,7 @@ impl Crew {
     }
 
     fn kernels_of_sketches(&self) -> &'static Sketches {
-        self.table.sketches.expect("there are kernels for sketches")
+        self.kernels.sketches.expect("there are kernels for sketches")
     }
 
     /// Rounds the rows.
@@ -330,7 +330,7 @@ impl Crew {
             for row in share(rows, thread, threads) {
                 let (tile, row) = (exact.find(bounds.leader(row)), row..row + 1);
                 let best = &mut best[row.clone()];
-                // SAFETY: a row that wants no logits.
+                // SAFETY: one row alone, which wants no logits.
                 unsafe { exact.multiply(&mut by, &mut product, tile, row, Lines::NONE, best) };
             }
         });
@@ -351,7 +351,7 @@ impl Crew {
                 let mut ahead = next.map_or(Lines::NONE, |next| exact.lines(exact.find(next)));
                 for some in bounds.reaching(number, rows) {
                     let best = &mut best[some.clone()];
-                    // SAFETY: rows of a panel, which want no logits.
+                    // SAFETY: the first rows of a panel or one alone, which want no logits.
                     unsafe { exact.multiply(&mut by, &mut product, tile, some, ahead, best) };
                     ahead = Lines::NONE;
                 }

@@ -102,15 +102,10 @@ fn rows(seed: usize, count: usize, inputs: usize) -> Vec<Vec<f32>> {
     (0..count).map(|row| (0..inputs).map(|at| number(seed + row, at)).collect()).collect()
 }
 
-/// The crews that have kernels for sketches; where a head of this type is multiplied in bf16, those that do.
-fn crews(threads: usize, dtype: GgmlDType) -> Vec<Crew> {
-    let has = |isa: &Isa| isa.table().is_some_and(|it| it.sketches.is_some());
-    let crew = |isa| {
-        let mut crew = Crew::new(threads, isa).unwrap();
-        crew.compute_in_bf16(dtype == GgmlDType::BF16);
-        crew
-    };
-    Isa::ALL.into_iter().filter(has).map(crew).collect()
+/// The crews that have kernels for sketches.
+fn crews(threads: usize) -> Vec<Crew> {
+    let has = |isa: &Isa| isa.table().is_some_and(|table| table.sketches.is_some());
+    Isa::ALL.into_iter().filter(has).map(|isa| Crew::new(threads, isa).unwrap()).collect()
 }
 
 const TYPES: [GgmlDType; 8] = [
@@ -136,7 +131,7 @@ fn the_best_tokens_are_those_of_all_products_and_no_logit_exceeds_its_bound() {
         for (threads, count) in [(1, 1), (2, 16), (3, 17), (2, 33), (1, 70)] {
             let head = Head::new(&files, threads);
             let rows = rows(which + 100, count, inputs);
-            for mut crew in crews(threads, dtype) {
+            for mut crew in crews(threads) {
                 let (found, bounds) = head.best(&mut crew, &rows);
                 let logits = head.logits(&mut crew, &rows);
                 for (row, logits) in logits.iter().enumerate() {
@@ -178,7 +173,7 @@ fn rows_and_columns_that_are_no_common_numbers_are_found_all_the_same() {
                 token => number(token, at_element % inputs),
             };
             let head = Head::new(&matrices(inputs, [(dtype, vocabulary)], value), 2);
-            for mut crew in crews(2, dtype) {
+            for mut crew in crews(2) {
                 let (found, _) = head.best(&mut crew, &all);
                 let logits = head.logits(&mut crew, &all);
                 for (row, logits) in logits.iter().enumerate() {
@@ -200,7 +195,7 @@ fn found_and_greatest(tokens: &[(usize, [f32; 2])], row: [f32; 2]) {
     wide[..2].copy_from_slice(&row);
     for dtype in [GgmlDType::F32, GgmlDType::BF16] {
         let head = Head::new(&matrices(inputs, [(dtype, 32)], value), 1);
-        for mut crew in crews(1, dtype) {
+        for mut crew in crews(1) {
             let (found, _) = head.best(&mut crew, std::slice::from_ref(&wide));
             let logits = head.logits(&mut crew, std::slice::from_ref(&wide));
             assert_eq!(found[0], greatest(&logits[0]), "{dtype:?} {tokens:?} {row:?}");
@@ -229,7 +224,7 @@ fn columns_that_cancel_out_have_bounds_for_what_their_kernels_round() {
     let head = Head::new(&matrices(inputs, [(GgmlDType::Q4_1, vocabulary)], value), 1);
     let mut rows = rows(5, 20, inputs);
     rows.iter_mut().for_each(|row| row.iter_mut().step_by(BLOCK).for_each(|x| *x = 0.0));
-    for mut crew in crews(1, GgmlDType::Q4_1) {
+    for mut crew in crews(1) {
         let (found, bounds) = head.best(&mut crew, &rows);
         for (row, logits) in head.logits(&mut crew, &rows).iter().enumerate() {
             assert_eq!(found[row], greatest(logits));
@@ -249,7 +244,7 @@ fn a_row_that_is_not_all_numbers_is_multiplied_with_all_tiles_where_kernels_see_
         let head = Head::new(&matrices(inputs, [(dtype, vocabulary)], value), 1);
         let mut rows = rows(7, 40, inputs);
         rows.iter_mut().enumerate().for_each(|(at, row)| row[at] = f32::NAN);
-        for mut crew in crews(1, dtype) {
+        for mut crew in crews(1) {
             let (found, bounds) = head.best(&mut crew, &rows);
             for (row, logits) in head.logits(&mut crew, &rows).iter().enumerate() {
                 assert_eq!(found[row], greatest(logits), "{dtype:?}, row {row}");
@@ -268,7 +263,7 @@ fn there_may_be_more_threads_than_tiles() {
     let value = |_, at: usize| number(at / inputs, at % inputs);
     let head = Head::new(&matrices(inputs, [(GgmlDType::Q8_0, vocabulary)], value), 5);
     let rows = rows(9, 70, inputs);
-    for mut crew in crews(5, GgmlDType::Q8_0) {
+    for mut crew in crews(5) {
         let (found, _) = head.best(&mut crew, &rows);
         let logits = head.logits(&mut crew, &rows);
         assert!(found.iter().zip(&logits).all(|(found, logits)| *found == greatest(logits)));
@@ -297,7 +292,7 @@ fn a_bound_is_all_but_reached_where_a_row_goes_along_what_rounding_left_of_a_col
     };
     let head = Head::new(&matrices(inputs, [(GgmlDType::F32, inputs)], value), 1);
     let row: Vec<f32> = (0..inputs).map(|k| if k == 0 { 1.0 } else { sign(k) }).collect();
-    for mut crew in crews(1, GgmlDType::F32) {
+    for mut crew in crews(1) {
         let [bound, logit] = bound_and_logit(&mut crew, &head, &row);
         let possible = LEFT * inputs as f32;
         assert!(bound >= logit && bound - logit < 0.2 * possible, "{bound} {logit} {possible}");
@@ -313,7 +308,7 @@ fn a_bound_is_all_but_reached_where_a_column_goes_along_what_rounding_left_of_a_
     // the greatest of those with eight bits says what the row's unit is
     let last = head.sketch.order[inputs - 1] as usize;
     row[last] = 127.0 * sign(last);
-    for mut crew in crews(1, GgmlDType::F32) {
+    for mut crew in crews(1) {
         let [bound, logit] = bound_and_logit(&mut crew, &head, &row);
         let possible = 0.5 * inputs as f32;
         assert!(bound >= logit && bound - logit < 0.15 * possible, "{bound} {logit} {possible}");
