@@ -71,7 +71,7 @@ pub struct Workspace {
     /// The rows that are computed together, where prompts are computed by themselves.
     pub(super) part: Vec<Row>,
     pub(super) head: HeadWorkspace,
-    /// That of the head, once many rows have wanted their best tokens; `None` where it has none.
+    /// That of the head, once it has been of use; `None` where it has none.
     pub(super) sketch: OnceCell<Option<Sketch>>,
 }
 
@@ -149,8 +149,11 @@ impl Workspace {
         if answers > self.head.stream.rows() {
             self.head = HeadWorkspace::new(model, answers.next_power_of_two())?;
         }
-        let many = wants.all(|want| want == Want::Best) && self.crew.sketches(answers);
-        let sketch = many.then(|| self.sketch.get_or_init(|| sketch_of(model)).as_ref()).flatten();
+        let quantised = model.wanted_by_head.panels;
+        let bounded = answers > 0
+            && wants.all(|want| want == Want::Best)
+            && self.crew.sketches(answers, quantised);
+        let sketch = bounded.then(|| self.sketch.get_or_init(|| sketch_of(model)).as_ref()).flatten();
         self.head.sketched = sketch.is_some();
         if let Some(sketch) = sketch {
             self.crew.reserve_rounded(sketch)?;

@@ -59,9 +59,9 @@ impl Crew {
         self.table.bf16.is_some()
     }
 
-    /// Whether the best tokens of so many rows are found faster by way of a sketch.
-    pub fn sketches(&self, rows: usize) -> bool {
-        self.table.sketches.is_some_and(|sketches| rows >= sketches.rows)
+    /// Whether the best tokens of so many rows are found faster by way of a sketch of the head.
+    pub fn sketches(&self, rows: usize, quantised: bool) -> bool {
+        self.table.sketches.is_some_and(|sketches| !quantised || rows >= sketches.rows)
     }
 
     /// Computes in bf16 from now on, where there is that, or not.

@@ -43,7 +43,8 @@ pub(super) fn panel_bytes(shape: Shape) -> usize {
 
 /// The kernels.
 pub(super) struct Sketches {
-    /// Rows from which this is faster than all products.
+    /// Rows from which this is faster than all products of a quantised head. Of another, which has twice
+    /// the bytes or more, it is so from the first row on.
     pub rows: usize,
     /// What a thread does before the first bound of a phase.
     pub begin: unsafe fn(),
