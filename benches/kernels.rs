@@ -55,16 +55,16 @@ fn products(criterion: &mut Criterion) {
         let mut layout = Layout::new(Source { files: &files, exact: false }, 1);
         let linear = layout.linear(&[Part { tensor, order: RowOrder::Plain }]);
         let weights = Weights::pack(&layout).unwrap();
-        for (isa, prompts) in sets().flat_map(|isa| [(isa, false), (isa, true)]) {
+        for (isa, in_bf16) in sets().flat_map(|isa| [(isa, false), (isa, true)]) {
             let mut crew = Crew::new(1, isa).unwrap();
-            if prompts && !crew.has_bf16() {
+            if in_bf16 && !crew.has_bf16() {
                 continue;
             }
-            let what = if prompts { "prompt" } else { "product" };
+            let what = if in_bf16 { "bf16" } else { "product" };
             let mut group = criterion.benchmark_group(format!("{what}/{}", isa.word()));
             crew.reserve_spread(tensor.columns()).unwrap();
-            crew.compute_in_bf16(prompts);
-            for rows in ROWS.into_iter().chain(prompts.then_some(512)) {
+            crew.compute_in_bf16(in_bf16);
+            for rows in ROWS.into_iter().chain(in_bf16.then_some(512)) {
                 let input = activations(&mut crew, rows, tensor.columns());
                 let mut out = Matrix::zeros(rows, OUTPUTS).unwrap();
                 let products = rows * tensor.columns() * OUTPUTS;

@@ -149,24 +149,62 @@ fn assert_same_on_every_instruction_set(source: &ModelSource) {
     }
 }
 
+/// A llama whose head, down projections and other matrices have these types.
+fn mixed(types: [GgmlDType; 3]) -> (tempfile::TempDir, ModelSource) {
+    let folder = tempdir().unwrap();
+    let [head, down, others] = types;
+    let dtype = |name: &str| match name {
+        "lm_head.weight" => head,
+        _ if name.contains("down_proj") => down,
+        _ => others,
+    };
+    let path = folder.path().join("tiny.gguf");
+    let source = Tiny::llama(2, false).write_mixed_gguf(path, dtype);
+    (folder, source)
+}
+
 /// Whether prompts, and all else, are computed in bf16 where an instruction set does that.
 fn assert_in_bf16(source: &ModelSource, [prompts, answers]: [bool; 2]) {
     let run = |isa, prompts| {
         run(&cpu(source, 2, Some(isa)), &Schedule { prompts, ..Schedule::new(8, 16) })
     };
-    assert_eq!(run(Isa::ScalarAmx, true) != run(Isa::Scalar, true), prompts);
-    assert_eq!(run(Isa::ScalarAmx, false) != run(Isa::Scalar, false), answers);
+    let in_bf16 = [true, false].map(|prompts| run(Isa::ScalarAmx, prompts));
+    assert_eq!(in_bf16[0] != run(Isa::Scalar, true), prompts);
+    assert_eq!(in_bf16[1] != run(Isa::Scalar, false), answers);
+    assert_eq!(in_bf16[0] == in_bf16[1], prompts == answers);
 }
 
 #[test]
 fn what_is_computed_in_bf16_follows_from_the_weights() {
-    for (dtype, in_bf16) in [
-        (GgmlDType::Q4_1, [true, false]),
-        (GgmlDType::BF16, [true, true]),
-        (GgmlDType::F16, [false, false]),
-        (GgmlDType::F32, [false, false]),
+    use GgmlDType::{BF16, F16, F32, Q4_1, Q8_0};
+    for (types, in_bf16) in [
+        ([Q4_1; 3], [true, false]),
+        ([BF16; 3], [true, true]),
+        ([F16; 3], [false, false]),
+        ([F32; 3], [false, false]),
+        // the head is not
+        ([BF16, F16, F16], [false, false]),
+        ([Q8_0, BF16, BF16], [true, true]),
+        ([BF16, Q4_1, Q4_1], [true, false]),
+        ([BF16, F16, BF16], [true, true]),
+        // one that is quantised has what else is there wait for prompts
+        ([BF16, Q8_0, BF16], [true, false]),
     ] {
-        assert_in_bf16(&gguf(&Tiny::llama(2, false), dtype).1, in_bf16);
+        assert_in_bf16(&mixed(types).1, in_bf16);
+    }
+}
+
+#[test]
+fn models_of_several_types_give_the_same_bits_however_they_are_run() {
+    use GgmlDType::{BF16, F32, Q4_1, Q8_0};
+    for types in [
+        [Q8_0, BF16, BF16],
+        [BF16, Q4_1, Q4_1],
+        [BF16, F32, BF16],
+        [BF16, Q8_0, BF16],
+        [F32, BF16, Q4_1],
+    ] {
+        assert_invariant(&mixed(types).1);
     }
 }
 
@@ -207,8 +245,17 @@ fn a_model_in_half_precision_gives_the_same_bits_however_it_is_run() {
 
 #[test]
 fn a_prefix_that_was_taken_over_gives_the_bits_of_one_that_was_computed() {
-    let (_folder, source) = gguf(&Tiny::gemma3(), GgmlDType::Q8_0);
-    let runner = cpu(&source, 2, None);
+    for (isa, dtype) in [
+        (None, GgmlDType::Q8_0),
+        (Some(Isa::ScalarAmx), GgmlDType::Q8_0),
+        (Some(Isa::ScalarAmx), GgmlDType::BF16),
+    ] {
+        let (_folder, source) = gguf(&Tiny::gemma3(), dtype);
+        assert_prefixes_can_be_taken_over(&cpu(&source, 2, isa));
+    }
+}
+
+fn assert_prefixes_can_be_taken_over(runner: &AnyRunner) {
     let tokens: Vec<u32> = (0..60).map(|i| (i * i + 7 * i) % VOCAB as u32).collect();
     let row = |slot| {
         move |(position, token): (usize, &u32)| Row {
@@ -263,7 +310,10 @@ fn logits_stay_close_to_exact_ones() {
         let schedule = Schedule::new(8, 16);
         let exact = run(&exact.runner, &schedule);
         let (mut off, mut size) = (0.0f64, 0.0f64);
-        for (place, bits) in run(&cpu(&source, 2, None), &schedule) {
+        for (place, bits) in [None, Some(Isa::ScalarAmx)]
+            .into_iter()
+            .flat_map(|isa| run(&cpu(&source, 2, isa), &schedule))
+        {
             for (actual, expected) in bits.into_iter().zip(&exact[&place]) {
                 let (actual, expected) = (f32::from_bits(actual), f32::from_bits(*expected));
                 off += f64::from(actual - expected).powi(2);
@@ -299,7 +349,9 @@ fn unwanted_rows_change_nothing(runner: &AnyRunner) {
     };
     let want = |row: usize| if unwanted(row) { Want::Nothing } else { kinds[row % 5] };
     let many = (0..800).map(want).collect();
-    for wants in [vec![Want::Logits; 4], vec![Want::Nothing; 4], few, many] {
+    // and where all go together, 512 of them
+    let more = (0..800).map(|row| if row < 512 { kinds[row % 5] } else { Want::Nothing }).collect();
+    for wants in [vec![Want::Logits; 4], vec![Want::Nothing; 4], few, many, more] {
         let pass = |wants: &[Want]| {
             let mut cache = runner.new_cache(CAPACITY).unwrap();
             cache.resize(wants.len()).unwrap();
@@ -376,10 +428,14 @@ proptest! {
         threads in 1usize..4,
     ) {
         let schedule = Schedule { slots, chunk, order, prompts: true };
-        for dtype in [GgmlDType::Q4_1, GgmlDType::BF16] {
+        for (isa, dtype) in [
+            (None, GgmlDType::Q4_1),
+            (None, GgmlDType::BF16),
+            (Some(Isa::ScalarAmx), GgmlDType::BF16),
+        ] {
             let (_folder, source) = gguf(&Tiny::llama(2, true), dtype);
-            let alone = run(&cpu(&source, 1, None), &Schedule::new(1, CAPACITY));
-            assert_same(&alone, &run(&cpu(&source, threads, None), &schedule), "any schedule");
+            let alone = run(&cpu(&source, 1, isa), &Schedule::new(1, CAPACITY));
+            assert_same(&alone, &run(&cpu(&source, threads, isa), &schedule), "any schedule");
         }
     }
 }

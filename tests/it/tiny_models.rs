@@ -217,11 +217,20 @@ impl Tiny {
 
     /// Writes a GGUF file as llama.cpp's converter does, matrices in this type.
     pub fn write_gguf(&self, path: PathBuf, dtype: GgmlDType) -> ModelSource {
+        self.write_mixed_gguf(path, |_| dtype)
+    }
+
+    /// The same with a type for each matrix, by its name.
+    pub fn write_mixed_gguf(
+        &self,
+        path: PathBuf,
+        dtype: impl Fn(&str) -> GgmlDType,
+    ) -> ModelSource {
         let mut tensors: Vec<(String, QTensor)> = self
             .tensors
             .iter()
             .map(|(name, tensor)| {
-                let dtype = if tensor.rank() == 2 { dtype } else { GgmlDType::F32 };
+                let dtype = if tensor.rank() == 2 { dtype(name) } else { GgmlDType::F32 };
                 let tensor = self.reordered(name, tensor);
                 let added = if self.is_gemma() && tensor.rank() == 1 { 1.0 } else { 0.0 };
                 let tensor = (tensor + added).unwrap();

@@ -3,7 +3,8 @@
 //! A row's result does not depend on the rows beside it, on how a prompt is cut into chunks or on
 //! the number of threads, bit for bit: lanes are output columns, every sum has one fixed order, and
 //! threads split outputs only. It does not depend on the instruction set either, but that AMX computes
-//! the rows of prompts in bf16, where weights have no more bits.
+//! in bf16, where weights have no more bits: all rows where they are bf16, and of quantised ones those of
+//! prompts.
 //!
 //! This module does not read files and does not choose tokens, except the greedy ones, which
 //! it finds without storing logits.

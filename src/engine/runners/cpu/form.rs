@@ -38,7 +38,7 @@ pub enum Form {
     F32,
     /// f16, computed in f32.
     F16,
-    /// bf16, computed in f32, with prompts in bf16 where an instruction set does that.
+    /// bf16, computed in f32, or in bf16 where an instruction set does that.
     Bf16,
 }
 
@@ -69,8 +69,8 @@ impl Form {
         }
     }
 
-    /// Whether the rows of prompts are multiplied with it in bf16, where an instruction set does that:
-    /// not what has more bits than that.
+    /// Whether it is multiplied in bf16 where an instruction set does that, by the rows of prompts at
+    /// least: not what has more bits than that.
     pub fn has_pairs(self) -> bool {
         self.is_quantised() || self == Self::Bf16
     }

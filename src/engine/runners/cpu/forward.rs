@@ -66,7 +66,8 @@ impl Workspace {
         self.reserve(model, rows, cache.capacity)?;
         self.head.goals.clear();
         if self.in_bf16 != InBf16::Prompts {
-            self.layers(model, cache, rows, self.in_bf16 == InBf16::All)?;
+            let all = self.in_bf16 == InBf16::All;
+            self.layers(model, cache, rows, all)?;
             self.answer(model, rows, answers);
             return Ok(());
         }

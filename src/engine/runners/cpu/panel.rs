@@ -1,4 +1,4 @@
-//! Activations for quantised weights: int8 with a scale for each row and block of 32.
+//! Activations in panels: int8 with a scale for each row and block of 32, for quantised weights, or bf16.
 //!
 //! Rows lie in panels of 16. In a panel, records follow each other as `[block][row]`, so that
 //! the rows of a tile kernel are neighbours. A record has 48 bytes: 32 int8, the scale (f32),
@@ -6,7 +6,7 @@
 //! that of any sum, less 128 times the sum of the activations), and -128 times the sum of their first
 //! half (i32).
 //!
-//! Where prompts are computed in bf16, these are what a record of theirs has, and nothing else.
+//! Of rows that are computed in bf16 a record is 32 of these, and nothing else.
 
 use super::form::BLOCK;
 use super::kernels::buffer::Buffer;
@@ -16,7 +16,7 @@ use crate::engine::EngineError;
 pub const PANEL_ROWS: usize = 16;
 /// Bytes of a record.
 pub const RECORD: usize = 48;
-/// Most bytes of a record, where prompts have others.
+/// Most bytes of a record: of one in bf16.
 pub const LARGEST_RECORD: usize = 64;
 /// Where the scale is in a record.
 pub const SCALE: usize = 32;
@@ -25,7 +25,7 @@ pub const OFFSET: usize = 40;
 /// Where -128 times the sum of the first half is.
 pub const HALF_OFFSET: usize = 44;
 
-/// Quantised rows.
+/// Rows in panels.
 #[derive(Debug)]
 pub struct Panels {
     pub(super) records: Buffer<u8>,

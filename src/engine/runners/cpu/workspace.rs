@@ -19,7 +19,7 @@ use crate::probe;
 pub const MAX_ROWS: usize = 128;
 
 /// Rows that do where they are computed in bf16: there each quantised weight is made ready for the rows
-/// first, which takes as long as the products with some forty of them.
+/// first, which takes as long as the products with some forty of them, and others are read from memory.
 pub const MAX_BF16_ROWS: usize = 512;
 
 /// Which rows are computed in bf16, where an instruction set does that.
@@ -27,9 +27,9 @@ pub const MAX_BF16_ROWS: usize = 512;
 pub enum InBf16 {
     /// None.
     None,
-    /// Those of prompts: of quantised weights, which have to be made ready for it.
+    /// Those of prompts: some weights are quantised, and have to be made ready for it.
     Prompts,
-    /// All.
+    /// All: no weights are quantised, and some are bf16.
     All,
 }
 
@@ -153,7 +153,8 @@ impl Workspace {
         let bounded = answers > 0
             && wants.all(|want| want == Want::Best)
             && self.crew.sketches(answers, quantised);
-        let sketch = bounded.then(|| self.sketch.get_or_init(|| sketch_of(model)).as_ref()).flatten();
+        let sketch =
+            bounded.then(|| self.sketch.get_or_init(|| sketch_of(model)).as_ref()).flatten();
         self.head.sketched = sketch.is_some();
         if let Some(sketch) = sketch {
             self.crew.reserve_rounded(sketch)?;

@@ -1,5 +1,5 @@
-//! AVX-512 with AMX: one instruction multiplies a block of weights with the 16 rows of a panel; prompts
-//! have kernels of their own, [`pairs`].
+//! AVX-512 with AMX: one instruction multiplies a block of weights with the 16 rows of a panel; what is
+//! computed in bf16 has kernels of its own, [`pairs`].
 //!
 //! A block of a tile is laid out as the instruction wants it: 4 consecutive elements of each of
 //! 16 columns to a vector of 64 bytes. Its sums come back through memory, and what is done with

@@ -39,15 +39,6 @@ impl Crew {
             reason: format!("this machine has no {}", isa.word()),
             instead: format!("use {}", Isa::best().word()),
         })?;
-        Self::with(threads, isa, kernels)
-    }
-
-    /// A crew with these kernels, which this machine has.
-    pub(super) fn with(
-        threads: usize,
-        isa: Isa,
-        kernels: &'static Kernels,
-    ) -> Result<Self, EngineError> {
         let team = Team::new(threads)?;
         let (deal, size) = (Deal::new(team.size()), team.size());
         let (scratch, spread) = (Scratch::new(size, 0)?, Scratch::new(size, 0)?);

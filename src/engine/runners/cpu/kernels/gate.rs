@@ -77,7 +77,7 @@ impl Crew {
         let upcoming = upcoming.filter(|_| upcoming::ASKS);
         let scratch = self.scratch.parts(Self::gate_scratch(rows));
         let (multipliers, pieces) = (self.multipliers(rows), self.deal.begin(rows, 1));
-        let steps = if kernels.pairs.is_some() { 4 } else { phase.products() };
+        let steps = if kernels.pairs.is_some() { 2 } else { phase.products() };
         self.team.run(&|thread| {
             let units = |owner: usize| gated.threads[owner].0.len();
             // SAFETY: the thread takes one, and the weights are borrowed.
@@ -148,17 +148,17 @@ impl Phase<'_> {
     unsafe fn compute_together(&self, tiles: [&[u8]; 2], half: usize, work: &mut Work<'_>) {
         let pair = tiles[0].len() + tiles[1].len();
         let next = tiles[0].as_ptr().wrapping_add(pair);
-        let weights = [Lines::part(next, pair, 0, 1), Lines::NONE];
-        let mut ahead = weights.map(|weights| [weights, work.errand.step()]);
+        let mut ahead = [Lines::part(next, pair, 0, 1), work.errand.step()];
         for rows in groups(self.rows, PRODUCT_ROWS) {
             let tiles = [0, 1].map(|which| {
                 let (form, place) = (self.gated.forms[which], work.products[which].place());
-                Tile { form, weights: tiles[which].as_ptr(), place, ahead: ahead[which] }
+                let ahead = if which == 0 { ahead } else { [Lines::NONE; 2] };
+                Tile { form, weights: tiles[which].as_ptr(), place, ahead }
             });
             // the tiles are whole, and `input` was checked for these rows
             self.input.multiply_together(&mut work.by, &tiles, rows.clone());
             // once is enough
-            ahead = [[Lines::NONE; 2]; 2];
+            ahead = [Lines::NONE; 2];
             self.activate(rows, half, work);
         }
     }

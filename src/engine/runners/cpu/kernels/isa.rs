@@ -53,7 +53,7 @@ impl Isa {
         self.table().is_some()
     }
 
-    /// Whether it computes in bf16 too: prompts, and what is not quantised.
+    /// Whether it computes in bf16 too: prompts, and weights in bf16.
     pub fn has_bf16(self) -> bool {
         self.table().is_some_and(|table| table.bf16.is_some())
     }

@@ -2,7 +2,7 @@
 //!
 //! What a thread multiplies in a phase goes through a [`Multiplier`]. It knows whether rows are
 //! many, and keeps what their kernels want to be done only once for a tile. The results are the
-//! same bits either way, but for prompts, which may have [`Pairs`].
+//! same bits either way, but for what is computed in bf16, by [`Pairs`].
 #![allow(unsafe_op_in_unsafe_fn, reason = "each function states its contract")]
 
 use super::crew::{Crew, Parts};
@@ -110,7 +110,7 @@ impl Multiplier {
     }
 
     /// Multiplies `rows` rows of any panels with one or two tiles for which [`Self::pairs`]. The calls
-    /// differ in their weights, results and what is brought near.
+    /// differ in their weights and results; what is brought near is the first one's.
     ///
     /// # Safety
     /// As [`TileCall`] says, for so many rows, of panels that are there as a whole.
@@ -122,6 +122,7 @@ impl Multiplier {
         let tiles_of_calls = [calls[0].weights, calls[calls.len() - 1].weights];
         let mut weights = tiles_of_calls;
         for (number, (form, call)) in forms.iter().zip(calls).enumerate() {
+            debug_assert!(form.has_pairs(), "{form:?} has no pairs");
             let Some(spread) = pairs.spread[*form as usize] else { continue };
             assert!(call.blocks <= room.blocks, "no room was reserved");
             let place = room.place.wrapping_add(number * call.blocks * PAIRS);

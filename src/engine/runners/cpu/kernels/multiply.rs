@@ -111,7 +111,8 @@ impl Input {
         this
     }
 
-    /// Multiplies rows, which lie in one panel, with a tile: the first ones of the panel, or one alone.
+    /// Multiplies rows, which lie in one panel, with a tile: the first ones of the panel or, where they are
+    /// not in bf16, one alone.
     ///
     /// Always inlined, as what it calls up to the kernel is: a call's fields, copied by two from where
     /// they were just stored one by one, are waited for until all results before have left the
@@ -131,7 +132,7 @@ impl Input {
     }
 
     /// Multiplies rows, which begin a panel, with one or two tiles for which [`Multiplier::pairs`]. What
-    /// is to be brought near is asked for with the first rows of a tile.
+    /// is brought near is the first one's, and asked for with the first rows of a tile.
     ///
     /// # Safety
     /// As for [`Input::multiply`].

@@ -2,9 +2,9 @@
 //!
 //! Activations and weights are rounded to bf16, and what is summed needs no scales: that is closer to
 //! f32 than bytes are, though not than bf16 weights in f32, and other bits. A row's result depends on
-//! the row alone here too. Weights that are bf16 are packed as this wants them, and all rows are
-//! multiplied so; quantised ones are made ready first, for the rows of prompts. Two tiles are
-//! multiplied together, and each with all rows before the next two.
+//! the row alone here too. Weights that are bf16 are packed as this wants them, and a model of such
+//! is computed so for all rows; quantised ones are made ready first, for the rows of prompts. Two
+//! tiles are multiplied together, and each with all rows before the next two.
 #![allow(unsafe_op_in_unsafe_fn, reason = "each function states its contract")]
 
 use super::tile::TileCall;
@@ -33,8 +33,8 @@ pub(super) struct Pairs {
     /// By form, in the order of [`FORMS`], for those that are quantised.
     pub spread: [Option<SpreadFn>; FORMS.len()],
     /// Multiplies so many rows as one or two calls say, which differ in their weights and results
-    /// alone. The weights are the pairs of each; where they are a call's own, what it brings near is
-    /// asked for here.
+    /// alone. The weights are the pairs of each; where they are the first call's own, what it brings near
+    /// is asked for here.
     ///
     /// # Safety
     /// As [`TileCall`] says, between `begin` and `end`; all panels of the rows are there as a whole, and

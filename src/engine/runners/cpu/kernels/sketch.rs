@@ -104,6 +104,7 @@ pub(super) struct BoundCall {
     /// In the units of the rows.
     pub bounds: [*mut f32; TOGETHER],
     /// What is brought near meanwhile, each as long as a tile.
+    #[cfg_attr(not(target_arch = "x86_64"), allow(dead_code, reason = "only x86-64 asks"))]
     pub ahead: [*const u8; TOGETHER],
 }
 

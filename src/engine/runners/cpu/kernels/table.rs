@@ -32,7 +32,7 @@ pub(super) struct Kernels {
     pub panel: [Option<TileFn>; FORMS.len()],
     /// Another way for many rows, where there is one.
     pub many: Option<&'static Many>,
-    /// Another arithmetic, for the rows of prompts and for what is not quantised, where there is one.
+    /// Another arithmetic, for the rows of prompts and for weights in bf16, where there is one.
     pub bf16: Option<&'static Kernels>,
     /// What multiplies all forms that have pairs, where it is none of the above.
     pub pairs: Option<&'static Pairs>,

@@ -1,6 +1,5 @@
 //! Every kernel of every instruction set of this machine against its scalar twin, bit for bit,
-//! and the scalar ones against plain arithmetic. Those for prompts, of which there is one set, have
-//! their twin here.
+//! and the scalar ones against plain arithmetic.
 
 use half::f16;
 use proptest::prelude::*;
@@ -322,7 +321,7 @@ proptest! {
     }
 }
 
-/// An element of a quantised tile.
+/// An element of a tile that is quantised or bf16.
 fn element(form: Form, tile: &[u8], blocks: usize, column: usize, k: usize) -> f64 {
     if form == Form::Bf16 {
         let at = 2 * (k / 2 * 2 * COLUMNS + 2 * column + k % 2);

@@ -10,6 +10,7 @@ use crate::engine::runners::cpu::kernels::crew::Crew;
 use crate::engine::runners::cpu::kernels::isa::Isa;
 use crate::engine::runners::cpu::kernels::multiply::Then;
 use crate::engine::runners::cpu::matrix::Matrix;
+use crate::engine::runners::cpu::unpack::Elements;
 use crate::engine::runners::cpu::weights::Weights;
 
 const INPUTS: usize = 512;
@@ -108,6 +109,32 @@ fn every_type_is_packed_without_loss() {
                         assert!(off < 1e-5, "{dtype:?} {actual} {expected}");
                     }
                 }
+            }
+        }
+    }
+}
+
+#[test]
+fn blocks_that_are_not_full_are_filled_with_zeros() {
+    const INPUTS: usize = BLOCK + 1;
+    for dtype in [GgmlDType::F32, GgmlDType::F16, GgmlDType::BF16] {
+        let files = matrices(INPUTS, [(dtype, 20)], |_, at| (at % 89) as f32 - 40.0);
+        let tensor = files.get("m0").unwrap();
+        let mut layout = Layout::new(Source { files: &files, exact: false }, 1);
+        let linear = layout.linear(&[Part { tensor, order: RowOrder::Plain }]);
+        let weights = Weights::pack(&layout).unwrap();
+        let mut expected = vec![0.0; INPUTS];
+        for row in 0..2 * COLUMNS {
+            expected.fill(0.0);
+            if row < 20 {
+                files.widen_row(tensor, row, &mut expected).unwrap();
+            }
+            let (tile, mut elements) = (linear.tile(0, row / COLUMNS), Elements::ZERO);
+            let bytes = weights.tiles(0, tile.offset, tile.bytes);
+            for k in 0..2 * BLOCK {
+                elements.read(tile.form, bytes, linear.blocks, k / BLOCK);
+                let weight = elements.weights[k % BLOCK][row % COLUMNS];
+                assert_eq!(weight, expected.get(k).copied().unwrap_or(0.0), "{dtype:?} {row} {k}");
             }
         }
     }

@@ -192,7 +192,7 @@ unsafe fn multiply(calls: &[TileCall], weights: [*const u8; 2], rows: usize) {
     assert!(first.blocks > 0, "a matrix without inputs");
     let alike = first.out_stride == last.out_stride && calls.len() == 2;
     let plain = alike && first.base.is_null() && last.base.is_null();
-    let mut ahead = ask_for_others(calls, weights);
+    let mut ahead = to_ask_for(calls, weights);
     let mut sums = MaybeUninit::<Sums>::uninit();
     let sums: *mut f32 = sums.as_mut_ptr().cast();
     for at in (0..rows).step_by(ROWS) {
@@ -200,7 +200,7 @@ unsafe fn multiply(calls: &[TileCall], weights: [*const u8; 2], rows: usize) {
         let panels = some.div_ceil(PANEL_ROWS);
         let input = first.input.add(at * first.blocks * RECORD);
         ask_for_results(calls, at..at + some);
-        let now = std::mem::replace(&mut ahead, Lines::NONE);
+        let now = std::mem::replace(&mut ahead, [Lines::NONE; 2]);
         if plain && some == panels * PANEL_ROWS {
             let stride = first.out_stride;
             let (row, next) = (at * stride, (at + PANEL_ROWS) * stride);
@@ -224,21 +224,11 @@ unsafe fn multiply(calls: &[TileCall], weights: [*const u8; 2], rows: usize) {
     }
 }
 
-/// Asks for what is brought near, but for weights to come, which the first call has: their lines, which
-/// are asked for with the first rows. What has made pairs of a call's weights has asked already.
-unsafe fn ask_for_others(calls: &[TileCall], weights: [*const u8; 2]) -> Lines {
-    let mut coming = Lines::NONE;
-    for (number, call) in calls.iter().enumerate() {
-        if weights[number] == call.weights {
-            call.ahead[1].ask();
-            if number == 0 {
-                coming = call.ahead[0];
-            } else {
-                call.ahead[0].ask();
-            }
-        }
-    }
-    coming
+/// What is asked for with the first rows, where the first call's weights are its own: what has made
+/// pairs of others has asked already.
+unsafe fn to_ask_for(calls: &[TileCall], weights: [*const u8; 2]) -> [Lines; 2] {
+    let own = weights[0] == calls[0].weights;
+    if own { calls[0].ahead } else { [Lines::NONE; 2] }
 }
 
 /// Asks for the lines that results of some rows are put into, where they are far from each other: they
@@ -256,19 +246,19 @@ unsafe fn ask_for_results(calls: &[TileCall], rows: Range<usize>) {
     }
 }
 
-/// Asks for lines.
+/// Asks for some lines; `from` goes on to those after them. Labels differ from those of others.
 macro_rules! ask {
-    () => {
+    ($from:literal, $lines:literal, $begin:literal, $end:literal) => {
         concat!(
-            "mov {line}, {lines}\n",
+            concat!("mov {line}, {", $lines, "}\n"),
             "sub {line}, 1\n",
-            "jb 4f\n",
-            "3:\n",
-            "prefetcht1 [{ahead}]\n",
-            "add {ahead}, 64\n",
+            concat!("jb ", $end, "f\n"),
+            concat!($begin, ":\n"),
+            concat!("prefetcht1 [{", $from, "}]\n"),
+            concat!("add {", $from, "}, 64\n"),
             "sub {line}, 1\n",
-            "jae 3b\n",
-            "4:\n",
+            concat!("jae ", $begin, "b\n"),
+            concat!($end, ":\n"),
         )
     };
 }
@@ -281,9 +271,13 @@ unsafe fn add_up(
     input: *const u8,
     weights: [*const u8; 2],
     panels: usize,
-    ahead: Lines,
+    ahead: [Lines; 2],
     corners: &Corners,
 ) {
+    // so many with each block, and those that are left over first
+    let each = [ahead[0].count / blocks, ahead[1].count / blocks];
+    ahead[0].from(each[0] * blocks).ask();
+    ahead[1].from(each[1] * blocks).ask();
     if panels == 1 {
         asm!(
             "tilezero tmm0",
@@ -294,7 +288,8 @@ unsafe fn add_up(
             "tdpbf16ps tmm0, tmm4, tmm6",
             "tileloadd tmm7, [{w} + {row}]",
             "tdpbf16ps tmm1, tmm4, tmm7",
-            ask!(),
+            ask!("p", "each_p", "3", "4"),
+            ask!("q", "each_q", "5", "6"),
             "add {a}, 1024",
             "add {v}, 1024",
             "add {w}, 1024",
@@ -310,8 +305,10 @@ unsafe fn add_up(
             w = inout(reg) weights[1] => _,
             blocks = inout(reg) blocks => _,
             row = inout(reg) ROW => _,
-            ahead = inout(reg) ahead.address => _,
-            lines = in(reg) ahead.count.div_ceil(blocks),
+            p = inout(reg) ahead[0].address => _,
+            q = inout(reg) ahead[1].address => _,
+            each_p = in(reg) each[0],
+            each_q = in(reg) each[1],
             line = out(reg) _,
             corners = in(reg) corners,
             out("tmm0") _, out("tmm1") _, out("tmm4") _, out("tmm6") _, out("tmm7") _,
@@ -333,7 +330,8 @@ unsafe fn add_up(
         "tileloaddt1 tmm5, [{b} + {row}]",
         "tdpbf16ps tmm2, tmm5, tmm6",
         "tdpbf16ps tmm3, tmm5, tmm7",
-        ask!(),
+        ask!("p", "each_p", "3", "4"),
+        ask!("q", "each_q", "5", "6"),
         "add {a}, 1024",
         "add {b}, 1024",
         "add {v}, 1024",
@@ -355,8 +353,10 @@ unsafe fn add_up(
         w = inout(reg) weights[1] => _,
         blocks = inout(reg) blocks => _,
         row = inout(reg) ROW => _,
-        ahead = inout(reg) ahead.address => _,
-        lines = in(reg) ahead.count.div_ceil(blocks),
+        p = inout(reg) ahead[0].address => _,
+        q = inout(reg) ahead[1].address => _,
+        each_p = in(reg) each[0],
+        each_q = in(reg) each[1],
         line = out(reg) _,
         corners = in(reg) corners,
         out("tmm0") _, out("tmm1") _, out("tmm2") _, out("tmm3") _,

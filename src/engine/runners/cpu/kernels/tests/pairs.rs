@@ -118,8 +118,10 @@ fn a_machine_that_multiplies_bf16_gives_the_bits_of_the_definition() {
             let x = floats(seed, rows * blocks * BLOCK);
             let added = floats(seed + 1, rows * (COLUMNS + 1));
             let (bias, base) = (Some((&added[..], 0)), Some((&added[..], COLUMNS + 1)));
-            for (at, form) in PAIRED.into_iter().enumerate() {
-                let second = PAIRED[(at + rows) % PAIRED.len()];
+            let others = PAIRED.iter().cycle().skip(rows % PAIRED.len());
+            let twice = [(&Form::Bf16, &Form::Bf16)];
+            for (form, second) in PAIRED.iter().zip(others).chain(twice) {
+                let (form, second) = (*form, *second);
                 let tiles = [tile(form, blocks, seed + 2), tile(second, blocks, seed + 3)];
                 let both = [(form, &tiles[0][..]), (second, &tiles[1][..])];
                 let one = &both[..1];
@@ -150,41 +152,73 @@ fn odd_numbers_are_rounded_to_bf16_as_the_definition_says() {
     }
 }
 
+/// Puts numbers into a column of a tile of bf16, from element `k` on.
+fn put_column(tile: &mut [u8], column: usize, k: usize, numbers: &[f32]) {
+    for (k, number) in (k..).zip(numbers) {
+        let at = 2 * (k / 2 * 2 * COLUMNS + 2 * column + k % 2);
+        tile[at..at + 2].copy_from_slice(&half::bf16::from_f32(*number).to_le_bytes());
+    }
+}
+
 #[test]
 fn odd_numbers_are_multiplied_as_the_definition_says() {
+    const LEAST: f32 = f32::MIN_POSITIVE;
+    // products and sums of these are beside what is too small or too large, and beside nothing
+    let odd: [f32; 16] = [
+        0.0,
+        1e-45,
+        LEAST / 2.0,
+        LEAST,
+        1.5 * LEAST,
+        -1.25 * LEAST,
+        1e-30,
+        -1e-20,
+        1e-18,
+        1.0,
+        1.0 - 1.0 / 256.0,
+        0.5,
+        1e20,
+        -3e38,
+        f32::INFINITY,
+        f32::NAN,
+    ];
     let blocks = 2;
-    let odd = [0.0, 1e-45, 3e-39, f32::MIN_POSITIVE, 1e-30, 1e-20, 1.0, 1e20, 3e38, f32::INFINITY];
-    let mut x = floats(5, odd.len() * odd.len() * blocks * BLOCK);
-    let mut tile = tile(Form::Bf16, blocks, 6);
-    // each beside each, in an even and an odd element of any columns
-    for (row, x) in x.chunks_mut(blocks * BLOCK).enumerate() {
-        (x[4], x[5], x[40]) = (odd[row % odd.len()], -odd[row / odd.len()], odd[row % odd.len()]);
+    let mut tile = vec![0; Form::Bf16.tile_bytes(blocks)];
+    let rotated = |by: usize| -> Vec<f32> { (0..4).map(|at| odd[(by + at * by) % 16]).collect() };
+    for column in 0..COLUMNS {
+        // in both sums of a block, and in two blocks
+        put_column(&mut tile, column, 4, &rotated(column));
+        put_column(&mut tile, column, BLOCK + 7, &rotated(15 - column));
     }
-    for (column, odd) in (0..).zip(odd) {
-        for k in [4, 5, 40] {
-            let at = 2 * (k / 2 * 2 * COLUMNS + 2 * column + k % 2);
-            tile[at..at + 2].copy_from_slice(&half::bf16::from_f32(odd).to_le_bytes());
-        }
+    let rows = 256;
+    let mut x = vec![0.0; rows * blocks * BLOCK];
+    for (row, x) in x.chunks_mut(blocks * BLOCK).enumerate() {
+        x[4..8].copy_from_slice(&rotated(row % 16));
+        x[BLOCK + 7..BLOCK + 11].copy_from_slice(&rotated(row / 16));
     }
     let run = |kernels: &'static Kernels| {
         let input = panels(kernels, &x, blocks);
-        let form = [(Form::Bf16, &tile[..])];
-        let bits = products(kernels, &form, &input, blocks, odd.len() * odd.len(), None).remove(0);
+        let bits = products(kernels, &[(Form::Bf16, &tile)], &input, blocks, rows, None).remove(0);
         // what is not a number may be so in several ways
         let numbers = bits.into_iter().map(f32::from_bits);
         numbers.map(|x| if x.is_nan() { None } else { Some(x.to_bits()) }).collect::<Vec<_>>()
     };
+    let all = run(definition());
+    assert!(all.iter().flatten().any(|bits| (1..100).contains(&(bits >> 23 & 255))), "small ones");
     for kernels in of_this_machine() {
-        assert!(run(kernels) == run(definition()));
+        assert!(run(kernels) == all);
     }
 }
 
 #[test]
 fn a_row_in_bf16_does_not_depend_on_the_rows_beside_it() {
-    let (blocks, form) = (SUPER, Form::U4);
+    let blocks = SUPER;
     let x = floats(1, 40 * blocks * BLOCK);
-    let tile = tile(form, blocks, 2);
-    for kernels in of_this_machine().chain([definition()]) {
+    let kernels = || of_this_machine().chain([definition()]);
+    for (kernels, form) in
+        kernels().flat_map(|kernels| [Form::U4, Form::Bf16].map(|form| (kernels, form)))
+    {
+        let tile = tile(form, blocks, 2);
         let run = |x: &[f32]| {
             let input = panels(kernels, x, blocks);
             let rows = x.len() / BLOCK / blocks;
