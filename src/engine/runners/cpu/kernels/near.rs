@@ -22,12 +22,6 @@ impl Lines {
         Self { address: address.wrapping_add(at * count * LINE), count }
     }
 
-    /// Those from this one on.
-    #[inline(always)]
-    pub fn from(self, first: usize) -> Self {
-        Self { address: self.address.wrapping_add(first * LINE), count: self.count - first }
-    }
-
     /// Asks for all of them in the cache of the second level.
     #[inline(always)]
     pub fn ask(self) {

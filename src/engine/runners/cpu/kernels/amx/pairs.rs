@@ -246,6 +246,16 @@ unsafe fn ask_for_results(calls: &[TileCall], rows: Range<usize>) {
     }
 }
 
+/// How many lines are asked for with each block; those that are left over are asked for here.
+#[inline(always)]
+fn with_each(lines: Lines, blocks: usize) -> usize {
+    let each = lines.count / blocks;
+    let first = each * blocks;
+    let left = lines.count - first;
+    Lines { address: lines.address.wrapping_add(first * LINE), count: left }.ask();
+    each
+}
+
 /// Asks for some lines; `from` goes on to those after them. Labels differ from those of others.
 macro_rules! ask {
     ($from:literal, $lines:literal, $begin:literal, $end:literal) => {
@@ -274,10 +284,7 @@ unsafe fn add_up(
     ahead: [Lines; 2],
     corners: &Corners,
 ) {
-    // so many with each block, and those that are left over first
-    let each = [ahead[0].count / blocks, ahead[1].count / blocks];
-    ahead[0].from(each[0] * blocks).ask();
-    ahead[1].from(each[1] * blocks).ask();
+    let each = [with_each(ahead[0], blocks), with_each(ahead[1], blocks)];
     if panels == 1 {
         asm!(
             "tilezero tmm0",
