@@ -6,7 +6,7 @@
 //! that of any sum, less 128 times the sum of the activations), and -128 times the sum of their first
 //! half (i32).
 //!
-//! Of rows that are computed in bf16 a record is 32 of these, and nothing else.
+//! Of rows that are computed in bf16 a record is 32 numbers in bf16, and nothing else.
 
 use super::form::BLOCK;
 use super::kernels::buffer::Buffer;
