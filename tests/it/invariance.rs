@@ -176,9 +176,12 @@ fn assert_in_bf16(source: &ModelSource, [prompts, answers]: [bool; 2]) {
 
 #[test]
 fn what_is_computed_in_bf16_follows_from_the_weights() {
-    use GgmlDType::{BF16, F16, F32, Q4_1, Q8_0};
+    use GgmlDType::{BF16, F16, F32, Q4_1, Q5_0, Q5_1, Q8_0};
     for (types, in_bf16) in [
         ([Q4_1; 3], [true, false]),
+        ([Q5_0; 3], [true, false]),
+        ([Q5_1; 3], [true, false]),
+        ([Q8_0; 3], [true, false]),
         ([BF16; 3], [true, true]),
         ([F16; 3], [false, false]),
         ([F32; 3], [false, false]),

@@ -150,15 +150,14 @@ impl Phase<'_> {
         let next = tiles[0].as_ptr().wrapping_add(pair);
         let mut ahead = [Lines::part(next, pair, 0, 1), work.errand.step()];
         for rows in groups(self.rows, PRODUCT_ROWS) {
-            let tiles = [0, 1].map(|which| {
+            let mut tiles = [0, 1].map(|which| {
                 let (form, place) = (self.gated.forms[which], work.products[which].place());
-                let ahead = if which == 0 { ahead } else { [Lines::NONE; 2] };
-                Tile { form, weights: tiles[which].as_ptr(), place, ahead }
+                Tile { form, weights: tiles[which].as_ptr(), place, ahead: [Lines::NONE; 2] }
             });
+            // once is enough
+            tiles[0].ahead = std::mem::replace(&mut ahead, [Lines::NONE; 2]);
             // the tiles are whole, and `input` was checked for these rows
             self.input.multiply_together(&mut work.by, &tiles, rows.clone());
-            // once is enough
-            ahead = [Lines::NONE; 2];
             self.activate(rows, half, work);
         }
     }

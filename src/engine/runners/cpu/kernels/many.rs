@@ -122,7 +122,7 @@ impl Multiplier {
         let tiles_of_calls = [calls[0].weights, calls[calls.len() - 1].weights];
         let mut weights = tiles_of_calls;
         for (number, (form, call)) in forms.iter().zip(calls).enumerate() {
-            debug_assert!(form.has_pairs(), "{form:?} has no pairs");
+            assert!(form.has_pairs(), "{form:?} has no pairs");
             let Some(spread) = pairs.spread[*form as usize] else { continue };
             assert!(call.blocks <= room.blocks, "no room was reserved");
             let place = room.place.wrapping_add(number * call.blocks * PAIRS);

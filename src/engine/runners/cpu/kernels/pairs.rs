@@ -41,3 +41,22 @@ pub(super) struct Pairs {
     /// there are pairs for as many calls.
     pub multiply: unsafe fn(&[TileCall], [*const u8; 2], usize),
 }
+
+/// [`Pairs::spread`] of a function that is generic over the quantised forms.
+macro_rules! spread_by_form {
+    ($spread:ident) => {
+        [
+            Some($spread::<tile::U4>),
+            Some($spread::<tile::U4Super>),
+            Some($spread::<tile::U8>),
+            Some($spread::<tile::U8Min>),
+            Some($spread::<tile::U8MinSuper>),
+            Some($spread::<tile::U8Halves>),
+            None,
+            None,
+            None,
+        ]
+    };
+}
+
+pub(super) use spread_by_form;

@@ -237,6 +237,9 @@ unsafe fn dot(
 
 kernels!(Scalar, [], [1, 2]);
 
+/// What plain Rust does before a phase and after it.
+unsafe fn nothing() {}
+
 /// The table that computes what AMX does.
 pub(super) static LIKE_AMX: Kernels =
     Kernels { bf16: Some(&pairs::KERNELS), sketches: Some(&sketch::SKETCHES), ..KERNELS };

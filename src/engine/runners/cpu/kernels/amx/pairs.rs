@@ -13,7 +13,7 @@ use std::ops::Range;
 
 use super::super::avx512::{self, Avx512};
 use super::super::near::Lines;
-use super::super::pairs::{PAIRS, Pairs, RECORD};
+use super::super::pairs::{PAIRS, Pairs, RECORD, spread_by_form};
 use super::super::simd::Simd;
 use super::super::table::Kernels;
 use super::super::tile::{self, Ahead, Quants, Scales, TileCall};
@@ -226,7 +226,7 @@ unsafe fn multiply(calls: &[TileCall], weights: [*const u8; 2], rows: usize) {
 
 /// What is asked for with the first rows, where the first call's weights are its own: what has made
 /// pairs of others has asked already.
-unsafe fn to_ask_for(calls: &[TileCall], weights: [*const u8; 2]) -> [Lines; 2] {
+fn to_ask_for(calls: &[TileCall], weights: [*const u8; 2]) -> [Lines; 2] {
     let own = weights[0] == calls[0].weights;
     if own { calls[0].ahead } else { [Lines::NONE; 2] }
 }
@@ -378,22 +378,7 @@ const ROW: usize = 64;
 // the templates say so in digits
 const _: () = assert!(PAIRS == 1024 && PANEL_ROWS * RECORD == 1024 && LINE == 64);
 
-static PAIRED: Pairs = Pairs {
-    begin,
-    end: super::end,
-    spread: [
-        Some(spread::<tile::U4>),
-        Some(spread::<tile::U4Super>),
-        Some(spread::<tile::U8>),
-        Some(spread::<tile::U8Min>),
-        Some(spread::<tile::U8MinSuper>),
-        Some(spread::<tile::U8Halves>),
-        None,
-        None,
-        None,
-    ],
-    multiply,
-};
+static PAIRED: Pairs = Pairs { begin, end: super::end, spread: spread_by_form!(spread), multiply };
 
 /// Their table.
 pub(super) static KERNELS: Kernels =

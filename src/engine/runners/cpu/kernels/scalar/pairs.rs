@@ -2,10 +2,10 @@
 
 use half::bf16;
 
-use super::super::pairs::{PAIRS, Pairs, RECORD};
+use super::super::pairs::{PAIRS, Pairs, RECORD, spread_by_form};
 use super::super::table::Kernels;
 use super::super::tile::{self, Quants, Scales, TileCall};
-use super::Scalar;
+use super::{Scalar, nothing};
 use crate::engine::runners::cpu::form::{BLOCK, COLUMNS};
 use crate::engine::runners::cpu::panel::{self, PANEL_ROWS};
 
@@ -18,8 +18,6 @@ fn rounded(x: f32) -> bf16 {
 fn normal(x: f32) -> f32 {
     if x.abs() < f32::MIN_POSITIVE { 0f32.copysign(x) } else { x }
 }
-
-unsafe fn nothing() {}
 
 unsafe fn round(x: *const f32, blocks: usize, record: *mut u8, stride: usize) {
     for block in 0..blocks {
@@ -93,22 +91,8 @@ unsafe fn add_block(
     }
 }
 
-static PAIRED: Pairs = Pairs {
-    begin: nothing,
-    end: nothing,
-    spread: [
-        Some(spread::<tile::U4>),
-        Some(spread::<tile::U4Super>),
-        Some(spread::<tile::U8>),
-        Some(spread::<tile::U8Min>),
-        Some(spread::<tile::U8MinSuper>),
-        Some(spread::<tile::U8Halves>),
-        None,
-        None,
-        None,
-    ],
-    multiply,
-};
+static PAIRED: Pairs =
+    Pairs { begin: nothing, end: nothing, spread: spread_by_form!(spread), multiply };
 
 /// Their table.
 pub(super) static KERNELS: Kernels =

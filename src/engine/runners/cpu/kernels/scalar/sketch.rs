@@ -4,11 +4,10 @@ use super::super::simd::{LANES, tree};
 use super::super::sketch::{
     BoundCall, MOST_FINE, ROUNDED, RoundCall, Rounded, Sketches, TOGETHER, panel_bytes,
 };
+use super::nothing;
 use crate::engine::runners::cpu::form::COLUMNS;
 use crate::engine::runners::cpu::panel::PANEL_ROWS;
 use crate::engine::runners::cpu::sketch::{DEPTH, LEAST, MOST, SQUARE, Tail};
-
-unsafe fn nothing() {}
 
 unsafe fn round(call: &RoundCall) -> Rounded {
     let (shape, depth) = (call.shape, call.shape.depth());
