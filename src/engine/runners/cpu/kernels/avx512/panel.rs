@@ -10,7 +10,7 @@ use std::arch::asm;
 use std::arch::x86_64::*;
 
 use super::{Avx512, spread_nibbles};
-use crate::engine::runners::cpu::kernels::simd::{BEGIN, Simd};
+use crate::engine::runners::cpu::kernels::simd::{LANES, Products, Simd};
 use crate::engine::runners::cpu::kernels::tile::{self, Ahead, Quants, Scales, TileCall};
 use crate::engine::runners::cpu::panel::{OFFSET, PANEL_ROWS, RECORD, SCALE};
 
@@ -20,8 +20,6 @@ const _: () = assert!(PANEL_ROWS.is_multiple_of(FOUR));
 
 /// Rows that go through a block together.
 const FOUR: usize = 4;
-/// Where sums of nibbles begin.
-static BEGINNING: i32 = BEGIN;
 
 /// A block of weights as all rows are multiplied with it.
 struct Block {
@@ -29,6 +27,8 @@ struct Block {
     d: __m512,
     too_much: __m512,
     m: __m512,
+    /// Where sums of nibbles begin.
+    begin: __m512i,
 }
 
 /// Computes the rows of a panel, of a quantised tile without halves.
@@ -40,11 +40,17 @@ pub(super) unsafe fn quantised<Q: Quants>(call: &TileCall) {
     let mut scales = Scales::new::<Q>(call);
     let mut record = call.input;
     let mut ahead = Ahead::new(call);
-    for _ in 0..call.blocks {
+    // rows of results that are far from each other
+    let far = if call.out_stride == LANES { 0 } else { PANEL_ROWS };
+    for block in 0..call.blocks {
         ahead.step();
+        if block < far {
+            ask_for_result(call, block);
+        }
         let [d, m] = scales.next::<Avx512, Q>();
         let too_much = tile::too_much::<Avx512>(d);
-        let block = Block { weights: spread::<Q>(weights), d, too_much, m };
+        let begin = Avx512::begin_nibbles();
+        let block = Block { weights: spread::<Q>(weights), d, too_much, m, begin };
         for four in &mut totals {
             add_four::<Q>(four, &block, record);
             record = record.add(FOUR * RECORD);
@@ -54,6 +60,13 @@ pub(super) unsafe fn quantised<Q: Quants>(call: &TileCall) {
     for (row, total) in totals.as_flattened().iter().enumerate() {
         tile::finish::<Avx512>(call, row, *total);
     }
+}
+
+/// Asks for the line that a row's results are put into: it was another core's before.
+#[inline(always)]
+unsafe fn ask_for_result(call: &TileCall, row: usize) {
+    let place = call.out.wrapping_add(row * call.out_stride);
+    _mm_prefetch::<_MM_HINT_ET0>(place.cast());
 }
 
 /// A block's weights, a byte each.
@@ -91,7 +104,7 @@ macro_rules! begin_bytes {
 /// The sums of all rows begin alike.
 macro_rules! begin_nibbles {
     ($row:literal) => {
-        concat!("vpbroadcastd {s", $row, "}, dword ptr [{begin}]\n")
+        concat!("vmovdqa64 {s", $row, "}, {begin}\n")
     };
 }
 
@@ -180,11 +193,10 @@ macro_rules! four_rows {
 #[inline]
 #[target_feature(enable = "avx512f,avx512vnni")]
 unsafe fn add_four<Q: Quants>(totals: &mut [__m512; FOUR], block: &Block, record: *const u8) {
-    let begin = &raw const BEGINNING;
     match (Q::NIBBLES, Q::MIN) {
         (true, _) => four_rows!(
             totals, block, record, rows!(begin_nibbles), rows!(add_minima),
-            begin = in(reg) begin, m = in(zmm_reg) block.m
+            begin = in(zmm_reg) block.begin, m = in(zmm_reg) block.m
         ),
         (false, true) => four_rows!(
             totals, block, record, rows!(begin_bytes), rows!(add_minima),
