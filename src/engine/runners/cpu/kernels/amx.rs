@@ -15,7 +15,7 @@ use std::arch::x86_64::*;
 use std::mem::MaybeUninit;
 
 use super::avx512::{self, Avx512};
-use super::many::{BYTES, Many, ManyKernel};
+use super::many::{BYTES, Many, ManyKernel, Spreads};
 use super::near;
 use super::simd::{Products, Simd};
 use super::table::Kernels;
@@ -179,11 +179,11 @@ fn ask(records: *const u8) {
 /// Sums of a block.
 const SUMS: usize = PANEL_ROWS * COLUMNS;
 
-/// Makes bytes of `blocks` blocks of nibbles.
+/// Makes bytes of blocks of nibbles.
 #[target_feature(enable = "avx512f,avx512bw")]
-unsafe fn spread(weights: *const u8, blocks: usize, to: *mut u8) {
-    for block in 0..blocks {
-        let (weights, to) = (weights.add(block * BYTES / 2), to.add(block * BYTES));
+unsafe fn spread(call: &TileCall, to: *mut u8) {
+    for block in 0..call.blocks {
+        let (weights, to) = (call.weights.add(block * BYTES / 2), to.add(block * BYTES));
         for (v, weights) in avx512::spread_nibbles(weights).iter().enumerate() {
             _mm512_storeu_si512(to.add(64 * v).cast(), *weights);
         }
@@ -267,14 +267,13 @@ unsafe fn add_up<Q: Quants, const R: usize>(
 static MANY: Many = Many {
     rows: 3 * PANEL_ROWS,
     panel_rows: PANEL_LEAST,
-    begin,
-    end,
+    around: Some([begin, end]),
     kernels: [
-        Some(ManyKernel { spread: Some(spread), multiply: quantised::<tile::U4> }),
-        Some(ManyKernel { spread: Some(spread), multiply: quantised::<tile::U4Super> }),
-        Some(ManyKernel { spread: None, multiply: quantised::<tile::U8> }),
-        Some(ManyKernel { spread: None, multiply: quantised::<tile::U8Min> }),
-        Some(ManyKernel { spread: None, multiply: quantised::<tile::U8MinSuper> }),
+        Some(ManyKernel { spread: Spreads::Before(spread), multiply: quantised::<tile::U4> }),
+        Some(ManyKernel { spread: Spreads::Before(spread), multiply: quantised::<tile::U4Super> }),
+        Some(ManyKernel { spread: Spreads::Never, multiply: quantised::<tile::U8> }),
+        Some(ManyKernel { spread: Spreads::Never, multiply: quantised::<tile::U8Min> }),
+        Some(ManyKernel { spread: Spreads::Never, multiply: quantised::<tile::U8MinSuper> }),
         None,
         None,
         None,
@@ -284,7 +283,7 @@ static MANY: Many = Many {
 
 /// The table of these kernels.
 pub(super) static KERNELS: Kernels = Kernels {
-    many: Some(&MANY),
+    many: &[&MANY, &avx512::MANY],
     bf16: Some(&pairs::KERNELS),
     sketches: Some(&sketch::SKETCHES),
     ..avx512::KERNELS

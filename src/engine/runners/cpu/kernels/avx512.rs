@@ -5,9 +5,11 @@ use std::arch::asm;
 use std::arch::x86_64::*;
 
 use super::avx2::{eight_add, eight_add_int, eight_max};
+use super::many::{Many, ManyKernel, Spreads};
 use super::simd::{BEGIN, Products, Simd};
 use super::table::kernels;
 use super::tile;
+use crate::engine::runners::cpu::panel::PANEL_ROWS;
 
 mod panel;
 mod quantise;
@@ -254,18 +256,43 @@ pub(super) unsafe fn spread_nibbles(from: *const u8) -> [__m512i; 8] {
     weights
 }
 
+/// Rows of panels: nibbles are spread with the first one.
+pub(super) static MANY: Many = Many {
+    rows: PANEL_ROWS,
+    panel_rows: PANEL_ROWS,
+    around: None,
+    kernels: [
+        Some(ManyKernel {
+            spread: Spreads::With(panel::spread::<tile::U4>),
+            multiply: panel::spread_before,
+        }),
+        Some(ManyKernel {
+            spread: Spreads::With(panel::spread::<tile::U4Super>),
+            multiply: panel::spread_before,
+        }),
+        None,
+        None,
+        None,
+        None,
+        None,
+        None,
+        None,
+    ],
+};
+
 kernels!(
     Avx512,
     ["avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,avx2,fma,f16c"],
     [1, 2, 3, 4, 5, 6, 7, 8],
     {
         quantise: quantise::quantise,
+        many: &[&MANY],
         panel: [
-            Some(panel::quantised::<tile::U4>),
-            Some(panel::quantised::<tile::U4Super>),
-            Some(panel::quantised::<tile::U8>),
-            Some(panel::quantised::<tile::U8Min>),
-            Some(panel::quantised::<tile::U8MinSuper>),
+            None,
+            None,
+            Some(panel::bytes::<tile::U8>),
+            Some(panel::bytes::<tile::U8Min>),
+            Some(panel::bytes::<tile::U8MinSuper>),
             None,
             None,
             None,

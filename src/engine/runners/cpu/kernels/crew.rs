@@ -78,7 +78,7 @@ impl Crew {
     /// The system gives no memory.
     pub fn reserve_spread(&mut self, columns: usize) -> Result<(), EngineError> {
         let length = Room::bytes(columns.div_ceil(BLOCK)) / size_of::<f32>();
-        if (self.table.many.is_some() || self.has_bf16()) && length > self.spread.length {
+        if (!self.table.many.is_empty() || self.has_bf16()) && length > self.spread.length {
             self.spread = Scratch::new(self.team.size(), length)?;
         }
         Ok(())

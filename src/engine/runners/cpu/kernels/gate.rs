@@ -130,16 +130,22 @@ impl Phase<'_> {
     unsafe fn compute_panels(&self, tiles: [&[u8]; 2], half: usize, work: &mut Work<'_>) {
         let pair = tiles[0].len() + tiles[1].len();
         let next = tiles[0].as_ptr().wrapping_add(pair);
-        for (at, rows) in panels(self.rows).enumerate() {
+        let mut at = 0;
+        for group in groups(self.rows, PRODUCT_ROWS) {
             for (which, tile) in tiles.iter().enumerate() {
-                let ahead = Lines::part(next, pair, 2 * at + which, self.products() / 2);
-                let ahead = [ahead, work.errand.step()];
-                let (form, place) = (self.gated.forms[which], work.products[which].place());
-                let tile = Tile { form, weights: tile.as_ptr(), place, ahead };
-                // the tile is whole, and `input` was checked for these rows
-                self.input.multiply(&mut work.by, tile, rows.clone());
+                for rows in panels(group.len()) {
+                    let ahead = Lines::part(next, pair, at, self.products() / 2);
+                    let ahead = [ahead, work.errand.step()];
+                    at += 1;
+                    let form = self.gated.forms[which];
+                    let place = work.products[which].place_of(rows.start);
+                    let tile = Tile { form, weights: tile.as_ptr(), place, ahead };
+                    let rows = group.start + rows.start..group.start + rows.end;
+                    // the tile is whole, and `input` was checked for these rows
+                    self.input.multiply(&mut work.by, tile, rows);
+                }
             }
-            self.activate(rows, half, work);
+            self.activate(group, half, work);
         }
     }
 

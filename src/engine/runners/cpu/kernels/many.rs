@@ -8,7 +8,7 @@
 use super::crew::{Crew, Parts};
 use super::pairs::PAIRS;
 use super::table::Kernels;
-use super::tile::TileCall;
+use super::tile::{SpreadFn, TileCall};
 use crate::engine::runners::cpu::form::{BLOCK, COLUMNS, FORMS, Form};
 
 /// Another way to multiply, for many rows.
@@ -17,10 +17,8 @@ pub(super) struct Many {
     pub rows: usize,
     /// Rows of a panel from which it is.
     pub panel_rows: usize,
-    /// What a thread does before the first product of a phase.
-    pub begin: unsafe fn(),
-    /// What it does after the last.
-    pub end: unsafe fn(),
+    /// What a thread does before the first product of a phase, and after the last.
+    pub around: Option<[unsafe fn(); 2]>,
     /// By form, in the order of [`FORMS`], where there is one.
     pub kernels: [Option<ManyKernel>; FORMS.len()],
 }
@@ -28,17 +26,33 @@ pub(super) struct Many {
 /// A kernel for one form and many rows of one panel.
 ///
 /// # Safety
-/// As [`TileCall`] says, between [`Many::begin`] and [`Many::end`], for at least
+/// As [`TileCall`] says, in a thread that did what is to be done [`Many::around`] it, for at least
 /// [`Many::panel_rows`] rows, which are the first ones of a panel that is there as a whole.
 pub(super) struct ManyKernel {
-    /// Makes bytes of the weights of so many blocks, where they are none: [`BYTES`] a block.
-    pub spread: Option<unsafe fn(*const u8, usize, *mut u8)>,
-    /// Multiplies as a call says, but for the weights, which are bytes at the given place.
+    /// What is done once for a tile.
+    pub spread: Spreads,
+    /// Multiplies as a call says, but for the weights, which are as they were made at the given place.
     pub multiply: unsafe fn(&TileCall, *const u8, usize),
+}
+
+/// What a kernel for many rows wants to be done once for a tile: something else is made of it that all
+/// rows are multiplied with, of up to [`SPREAD`] bytes a block.
+#[derive(Clone, Copy)]
+pub(super) enum Spreads {
+    /// Nothing.
+    Never,
+    /// Before the first rows.
+    Before(SpreadFn),
+    /// With the first rows, which are multiplied as the call says, and are all rows of a panel.
+    With(SpreadFn),
 }
 
 /// Bytes of a block with a byte for each weight.
 pub(super) const BYTES: usize = BLOCK * COLUMNS;
+/// Most bytes of a block, however it is spread.
+pub(super) const SPREAD: usize = PAIRS;
+
+const _: () = assert!(BYTES <= SPREAD);
 
 /// What the threads of a phase multiply with.
 #[derive(Clone, Copy)]
@@ -84,17 +98,16 @@ impl Multiplier {
     /// The machine has these kernels. This thread has no other multiplier and the room to itself,
     /// and no weights change, as long as this one lives.
     pub unsafe fn new(kernels: &'static Kernels, rows: usize, room: Room) -> Self {
-        let many = kernels.many.filter(|many| rows >= many.rows);
-        let (begin, end) = match (kernels.pairs, many) {
-            (Some(pairs), _) => (Some(pairs.begin), Some(pairs.end)),
-            (None, Some(many)) => (Some(many.begin), Some(many.end)),
-            (None, None) => (None, None),
+        let many = kernels.many(rows);
+        let around = match (kernels.pairs, many) {
+            (Some(pairs), _) => Some([pairs.begin, pairs.end]),
+            (None, many) => many.and_then(|many| many.around),
         };
-        if let Some(begin) = begin {
+        if let Some([begin, _]) = around {
             begin();
         }
         let spread = Spread { room, tiles: [std::ptr::null(); 2], next: 0 };
-        Self { kernels, many, end, spread }
+        Self { kernels, many, end: around.map(|[_, end]| end), spread }
     }
 
     /// Whether tiles of these forms are multiplied as [`Pairs`].
@@ -151,13 +164,19 @@ impl Multiplier {
         let many = self.many.filter(|many| rows >= many.panel_rows);
         let kernel = many.and_then(|many| many.kernels[form as usize].as_ref());
         let Some(kernel) = kernel else { return self.kernels.multiply(form, call, rows) };
-        let weights = match kernel.spread {
-            None => Some(call.weights),
-            Some(spread) => self.spread.weights(call, spread),
+        let (spread, with) = match kernel.spread {
+            Spreads::Never => return (kernel.multiply)(call, call.weights, rows),
+            Spreads::Before(spread) => (spread, false),
+            Spreads::With(spread) => (spread, true),
         };
-        match weights {
-            Some(weights) => (kernel.multiply)(call, weights, rows),
-            None => self.kernels.multiply(form, call, rows),
+        let Some((place, is_there)) = self.spread.place(call) else {
+            return self.kernels.multiply(form, call, rows);
+        };
+        if !is_there {
+            spread(call, place);
+        }
+        if is_there || !with {
+            (kernel.multiply)(call, place, rows);
         }
     }
 }
@@ -182,7 +201,7 @@ pub(super) struct Room {
 impl Room {
     /// Bytes of memory for tiles of up to so many blocks, however they are spread.
     pub fn bytes(blocks: usize) -> usize {
-        2 * blocks * BYTES.max(PAIRS)
+        2 * blocks * SPREAD
     }
 }
 
@@ -196,26 +215,20 @@ struct Spread {
 }
 
 impl Spread {
-    /// The weights of a call's tile as bytes; `None` where there is no room for them.
-    ///
-    /// # Safety
-    /// That of [`Multiplier`]; the tile is whole.
-    unsafe fn weights(
-        &mut self,
-        call: &TileCall,
-        spread: unsafe fn(*const u8, usize, *mut u8),
-    ) -> Option<*const u8> {
+    /// The place of what is made of a call's tile, and whether it is there; `None` where there is no
+    /// room for it. Otherwise it is taken for there from now on.
+    fn place(&mut self, call: &TileCall) -> Option<(*mut u8, bool)> {
         if call.blocks > self.room.blocks {
             return None;
         }
-        let place = |number: usize| self.room.place.wrapping_add(number * self.room.blocks * BYTES);
+        let place =
+            |number: usize| self.room.place.wrapping_add(number * self.room.blocks * SPREAD);
         if let Some(number) = self.tiles.iter().position(|tile| *tile == call.weights) {
-            return Some(place(number).cast_const());
+            return Some((place(number), true));
         }
         let to = place(self.next);
-        spread(call.weights, call.blocks, to);
         self.tiles[self.next] = call.weights;
         self.next = 1 - self.next;
-        Some(to.cast_const())
+        Some((to, false))
     }
 }

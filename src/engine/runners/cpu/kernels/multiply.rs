@@ -57,8 +57,14 @@ pub(super) struct Tile {
 }
 
 impl Product {
+    /// Where its rows are.
     pub fn place(&mut self) -> Place {
-        let out = self.0.as_mut_ptr().cast();
+        self.place_of(0)
+    }
+
+    /// Where its rows from `row` on are.
+    pub fn place_of(&mut self, row: usize) -> Place {
+        let out = self.0[row..].as_mut_ptr().cast();
         Place { out, stride: COLUMNS, base: std::ptr::null(), base_stride: 0 }
     }
 }

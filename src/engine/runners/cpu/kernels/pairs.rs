@@ -7,7 +7,7 @@
 //! tiles are multiplied together, and each with all rows before the next two.
 #![allow(unsafe_op_in_unsafe_fn, reason = "each function states its contract")]
 
-use super::tile::TileCall;
+use super::tile::{SpreadFn, TileCall};
 use crate::engine::runners::cpu::form::{BLOCK, COLUMNS, FORMS};
 use crate::engine::runners::cpu::panel::LARGEST_RECORD;
 
@@ -18,19 +18,14 @@ pub(super) const PAIRS: usize = BLOCK * COLUMNS * 2;
 
 const _: () = assert!(RECORD <= LARGEST_RECORD);
 
-/// Makes pairs of a call's weights, [`PAIRS`] bytes a block, and asks for what it brings near.
-///
-/// # Safety
-/// As [`TileCall`] says of its weights, and there is room for the pairs.
-pub(super) type SpreadFn = unsafe fn(&TileCall, *mut u8);
-
 /// The kernels.
 pub(super) struct Pairs {
     /// What a thread does before the first product of a phase.
     pub begin: unsafe fn(),
     /// What it does after the last.
     pub end: unsafe fn(),
-    /// By form, in the order of [`FORMS`], for those that are quantised.
+    /// Makes pairs of a call's weights, [`PAIRS`] bytes a block, and asks for what it brings near: by
+    /// form, in the order of [`FORMS`], for those that are quantised.
     pub spread: [Option<SpreadFn>; FORMS.len()],
     /// Multiplies so many rows as one or two calls say, which differ in their weights and results
     /// alone. The weights are the pairs of each; where they are the first call's own, what it brings near

@@ -30,8 +30,8 @@ pub(super) struct Kernels {
     pub quads: [Option<QuadsFn>; FORMS.len()],
     /// By form, where there is one and none of the above: for all rows of a panel.
     pub panel: [Option<TileFn>; FORMS.len()],
-    /// Another way for many rows, where there is one.
-    pub many: Option<&'static Many>,
+    /// Other ways for many rows, that for the most rows first.
+    pub many: &'static [&'static Many],
     /// Another arithmetic, for the rows of prompts and for weights in bf16, where there is one.
     pub bf16: Option<&'static Kernels>,
     /// What multiplies all forms that have pairs, where it is none of the above.
@@ -64,6 +64,11 @@ impl Kernels {
     #[inline(always)]
     pub fn reads_records(&self, form: Form) -> bool {
         if self.in_bf16() { form.has_pairs() } else { form.is_quantised() }
+    }
+
+    /// The other way to multiply in a phase of this many rows, where there is one.
+    pub fn many(&self, rows: usize) -> Option<&'static Many> {
+        self.many.iter().copied().find(|many| rows >= many.rows)
     }
 
     /// Multiplies `rows` rows, which lie in one panel, with a tile.
@@ -195,7 +200,7 @@ macro_rules! kernels {
             ],
             quads: [None; crate::engine::runners::cpu::form::FORMS.len()],
             panel: [None; crate::engine::runners::cpu::form::FORMS.len()],
-            many: None,
+            many: &[],
             bf16: None,
             pairs: None,
             sketches: None,

@@ -56,6 +56,12 @@ impl TileCall {
 /// A kernel for one form and one number of rows.
 pub(super) type TileFn = unsafe fn(&TileCall);
 
+/// Makes of a call's weights what a kernel for many rows reads.
+///
+/// # Safety
+/// As [`TileCall`] says of its weights, and there is room for what is made.
+pub(super) type SpreadFn = unsafe fn(&TileCall, *mut u8);
+
 /// Marks a quantised form for the compiler; see [`Form`] for what it means.
 pub(super) trait Quants {
     const FORM: Form;
